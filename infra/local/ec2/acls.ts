@@ -1,0 +1,216 @@
+import type { Entry, EntryKey } from "./entry.ts";
+import { Ec2Error } from "./errors.ts";
+
+/** A VPC and its address blocks. */
+export type Vpc = {
+  readonly vpcId: string;
+  /** The primary block first. */
+  readonly cidrBlocks: readonly string[];
+  readonly ipv6CidrBlocks: readonly string[];
+};
+
+/** A tag of a resource. */
+export type Tag = { readonly key: string; readonly value: string };
+
+/** A network ACL and its rules. */
+export type NetworkAcl = {
+  readonly networkAclId: string;
+  readonly vpcId: string;
+  readonly isDefault: boolean;
+  readonly entries: readonly Entry[];
+  readonly tags: readonly Tag[];
+  readonly clientToken?: string;
+};
+
+/** Everything the emulator knows. Immutable: each change is a new state. */
+export type Ec2State = { readonly vpcs: readonly Vpc[]; readonly acls: readonly NetworkAcl[] };
+
+/** A VPC to begin with: it comes with its default network ACL, as every VPC does. */
+export type InitialVpc = Vpc & { readonly defaultNetworkAclId: string };
+
+/** The VPC that a fresh emulator has. */
+export const DEFAULT_VPC: InitialVpc = {
+  vpcId: "vpc-0a1b2c3d4e5f60718",
+  cidrBlocks: ["10.0.0.0/16"],
+  ipv6CidrBlocks: ["2600:1f18:1234:5600::/56"],
+  defaultNetworkAclId: "acl-0a1b2c3d4e5f60718",
+};
+
+/** The state to begin with. */
+export function initialState(vpcs: readonly InitialVpc[]): Ec2State {
+  return {
+    vpcs: vpcs.map(({ vpcId, cidrBlocks, ipv6CidrBlocks }) => ({
+      vpcId,
+      cidrBlocks,
+      ipv6CidrBlocks,
+    })),
+    acls: vpcs.map((vpc) => ({
+      networkAclId: vpc.defaultNetworkAclId,
+      vpcId: vpc.vpcId,
+      isDefault: true,
+      entries: [...allowAll(vpc), ...denyRest(vpc)],
+      tags: [],
+    })),
+  };
+}
+
+/** The VPC with this id, or InvalidVpcID.NotFound. */
+export function findVpc(state: Ec2State, vpcId: string): Vpc {
+  const vpc = state.vpcs.find((candidate) => candidate.vpcId === vpcId);
+  if (vpc) return vpc;
+  throw new Ec2Error("InvalidVpcID.NotFound", `The vpc ID '${vpcId}' does not exist`);
+}
+
+/** The ACL with this id, InvalidNetworkAclId.Malformed or InvalidNetworkAclID.NotFound. */
+export function findAcl(state: Ec2State, networkAclId: string): NetworkAcl {
+  if (!/^acl-([0-9a-f]{8}|[0-9a-f]{17})$/.test(networkAclId)) {
+    throw new Ec2Error(
+      "InvalidNetworkAclId.Malformed",
+      `Invalid id: "${networkAclId}" (expecting "acl-...")`,
+    );
+  }
+  const acl = state.acls.find((candidate) => candidate.networkAclId === networkAclId);
+  if (acl) return acl;
+  throw new Ec2Error(
+    "InvalidNetworkAclID.NotFound",
+    `The networkAcl ID '${networkAclId}' does not exist`,
+  );
+}
+
+/**
+ * A new ACL denies everything until it has rules ("Custom network ACLs", VPC User Guide). The same
+ * client token again finds the ACL it made ("Ensuring idempotency", EC2 Developer Guide).
+ */
+export function createAcl(
+  state: Ec2State,
+  wanted: Pick<NetworkAcl, "networkAclId" | "vpcId" | "tags" | "clientToken">,
+): { state: Ec2State; acl: NetworkAcl } {
+  const vpc = findVpc(state, wanted.vpcId);
+  const { clientToken } = wanted;
+  const made =
+    clientToken !== undefined && state.acls.find((acl) => acl.clientToken === clientToken);
+  if (made && made.vpcId === vpc.vpcId) return { state, acl: made };
+  if (made) {
+    throw new Ec2Error(
+      "IdempotentParameterMismatch",
+      `The client token ${clientToken} was used with other parameters`,
+    );
+  }
+  const acl: NetworkAcl = { ...wanted, isDefault: false, entries: denyRest(vpc) };
+  return { state: { ...state, acls: [...state.acls, acl] }, acl };
+}
+
+/** The default ACL of a VPC stays (API reference: DeleteNetworkAcl). */
+export function deleteAcl(state: Ec2State, networkAclId: string): Ec2State {
+  const acl = findAcl(state, networkAclId);
+  if (acl.isDefault) {
+    throw new Ec2Error(
+      "InvalidParameterValue",
+      `cannot delete default network ACL ${networkAclId}`,
+    );
+  }
+  return { ...state, acls: state.acls.filter((other) => other !== acl) };
+}
+
+/** A number that is taken stays as it is: NetworkAclEntryAlreadyExists. */
+export function createEntry(
+  state: Ec2State,
+  networkAclId: string,
+  entry: Entry,
+  quota: number,
+): Ec2State {
+  const acl = findAcl(state, networkAclId);
+  if (acl.entries.some((other) => sameKey(other, entry))) {
+    throw new Ec2Error(
+      "NetworkAclEntryAlreadyExists",
+      `The network acl entry identified by ${entry.ruleNumber} already exists.`,
+    );
+  }
+  return withEntries(state, acl, withinQuota([...acl.entries, entry], entry, quota));
+}
+
+/** Everything but the number and the direction may change, the family too. */
+export function replaceEntry(
+  state: Ec2State,
+  networkAclId: string,
+  entry: Entry,
+  quota: number,
+): Ec2State {
+  const acl = findAcl(state, networkAclId);
+  const old = existing(acl, entry);
+  const entries = acl.entries.map((other) => (other === old ? entry : other));
+  const changesFamily = isIpv6(old) !== isIpv6(entry);
+  return withEntries(state, acl, changesFamily ? withinQuota(entries, entry, quota) : entries);
+}
+
+/** A number that is free is InvalidNetworkAclEntry.NotFound. */
+export function deleteEntry(state: Ec2State, networkAclId: string, key: EntryKey): Ec2State {
+  const acl = findAcl(state, networkAclId);
+  const old = existing(acl, key);
+  const entries = acl.entries.filter((other) => other !== old);
+  return withEntries(state, acl, entries);
+}
+
+/**
+ * "Amazon VPC quotas", rules per network ACL: counted per direction, IPv4 and IPv6 apart, the
+ * default deny included.
+ */
+function withinQuota(entries: readonly Entry[], added: Entry, quota: number): readonly Entry[] {
+  const counted = entries.filter(
+    (entry) => entry.egress === added.egress && isIpv6(entry) === isIpv6(added),
+  );
+  if (counted.length <= quota) return entries;
+  throw new Ec2Error(
+    "NetworkAclEntryLimitExceeded",
+    "The maximum number of network acl entries has been reached.",
+  );
+}
+
+function existing(acl: NetworkAcl, key: EntryKey): Entry {
+  const entry = acl.entries.find((candidate) => sameKey(candidate, key));
+  if (entry) return entry;
+  const direction = key.egress ? "egress" : "ingress";
+  throw new Ec2Error(
+    "InvalidNetworkAclEntry.NotFound",
+    `no ${direction} entry with number ${key.ruleNumber} in network ACL ${acl.networkAclId}`,
+  );
+}
+
+function sameKey(a: EntryKey, b: EntryKey): boolean {
+  return a.egress === b.egress && a.ruleNumber === b.ruleNumber;
+}
+
+function isIpv6(entry: Entry): boolean {
+  return entry.ipv6CidrBlock !== undefined;
+}
+
+/** Kept in the order in which EC2 answers: egress first, then by number. */
+function withEntries(state: Ec2State, acl: NetworkAcl, entries: readonly Entry[]): Ec2State {
+  const sorted = [...entries].sort(
+    (a, b) => Number(b.egress) - Number(a.egress) || a.ruleNumber - b.ruleNumber,
+  );
+  const changed = { ...acl, entries: sorted };
+  return { ...state, acls: state.acls.map((other) => (other === acl ? changed : other)) };
+}
+
+/** "Default network ACL", VPC User Guide: IPv6 rules only where the VPC has an IPv6 block. */
+function allowAll(vpc: Vpc): Entry[] {
+  return everyAddress(vpc, "allow", { v4: 100, v6: 101 });
+}
+
+function denyRest(vpc: Vpc): Entry[] {
+  return everyAddress(vpc, "deny", { v4: 32767, v6: 32768 });
+}
+
+function everyAddress(
+  vpc: Vpc,
+  ruleAction: "allow" | "deny",
+  number: { v4: number; v6: number },
+): Entry[] {
+  return [true, false].flatMap((egress) => {
+    const all = { egress, protocol: "-1", ruleAction };
+    const v4: Entry = { ...all, ruleNumber: number.v4, cidrBlock: "0.0.0.0/0" };
+    const v6: Entry = { ...all, ruleNumber: number.v6, ipv6CidrBlock: "::/0" };
+    return vpc.ipv6CidrBlocks.length > 0 ? [v4, v6] : [v4];
+  });
+}
