@@ -1,43 +1,66 @@
-import { Logger } from "@aws-lambda-powertools/logger";
-import { Metrics } from "@aws-lambda-powertools/metrics";
-import { SSMProvider } from "@aws-lambda-powertools/parameters/ssm";
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import {
-  CreateNetworkAclEntryCommand,
-  DeleteNetworkAclEntryCommand,
-  DescribeNetworkAclsCommand,
-  DescribeVpcsCommand,
-  EC2Client,
-  ReplaceNetworkAclEntryCommand,
-} from "@aws-sdk/client-ec2";
-import {
-  DynamoDBDocumentClient,
-  GetCommand,
-  PutCommand,
-  QueryCommand,
-} from "@aws-sdk/lib-dynamodb";
-import ip from "ipaddr.js";
-import * as v from "valibot";
+import type { Context, DynamoDBStreamEvent, ScheduledEvent } from "aws-lambda";
+import { createDynamo, createEc2, createSsm } from "../../shared/aws/clients.ts";
+import { createLogger, createMetrics } from "../../shared/aws/log.ts";
+import { AclNotFoundError, createNetworkAcl } from "../../shared/aws/networkAcl.ts";
+import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
+import { createParameters } from "../../shared/aws/parameters.ts";
+import { readSettings } from "../../shared/aws/settings.ts";
+import { createTable } from "../../shared/aws/table.ts";
+import { converge, type Enforcer } from "./converge.ts";
+import { removalsIn } from "./removals.ts";
+import { settings } from "./settings.ts";
 
-const q = new EC2Client({});
-const d = DynamoDBDocumentClient.from(new DynamoDBClient({}));
-const s = new SSMProvider();
-export const handler = async (e: unknown) => {
-  new Logger().info(
-    JSON.stringify(v.parse(v.object({ a: v.string() }), e)),
-    ip.parse("1").toString(),
-  );
-  new Metrics();
-  await s.get("x");
-  await d.send(new QueryCommand({ TableName: "x" }));
-  await d.send(new PutCommand({ TableName: "x", Item: {} }));
-  await d.send(new GetCommand({ TableName: "x", Key: {} }));
-  for (const c of [
-    DescribeNetworkAclsCommand,
-    DescribeVpcsCommand,
-    CreateNetworkAclEntryCommand,
-    ReplaceNetworkAclEntryCommand,
-    DeleteNetworkAclEntryCommand,
-  ])
-    await q.send(new (c as any)({}) as any);
+const config = readSettings(settings, process.env);
+const log = createLogger();
+const metrics = createMetrics();
+const parameters = createParameters(createSsm());
+const table = createTable(createDynamo(), { tableName: config.TABLE_NAME, aclId: config.ACL_ID });
+const enforcer: Enforcer = {
+  table,
+  acl: createNetworkAcl(createEc2(), config.ACL_ID),
+  neverBlock: (vpcCidrs) => readNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, vpcCidrs),
+  directions: config.DIRECTIONS === "both" ? ["ingress", "egress"] : ["ingress"],
+  ruleLimit: config.RULE_LIMIT,
+  numbers: { first: config.RULE_NUMBER_FIRST, last: config.RULE_NUMBER_LAST },
+  maxInnocents: config.MAX_INNOCENTS,
+  mode: config.MODE,
+  log,
+  clock: Date.now,
 };
+
+/** Time that a converge keeps for its last EC2 call and its record, in milliseconds. */
+const RESERVE_MS = 15_000;
+
+/** Two triggers, the table's stream and the schedule, and one answer: converge. */
+export async function handler(
+  event: DynamoDBStreamEvent | ScheduledEvent,
+  context: Context,
+): Promise<void> {
+  const removals = "Records" in event ? removalsIn(event.Records) : [];
+  for (const { block, byTtl, hasEnded } of removals) {
+    log.info("A block left the table", { cidr: block.cidr, by: byTtl ? "TTL" : "hand", hasEnded });
+  }
+  const remembering = Promise.all(
+    removals
+      .filter(({ hasEnded }) => hasEnded)
+      .map(({ block }) => table.rememberOffender(block, config.REPEAT_MEMORY)),
+  );
+  try {
+    const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
+    const outcome = await converge(enforcer, deadline);
+    log.info("Converged", outcome);
+    metrics.addMetric("Enforced", "Count", outcome.enforced);
+    metrics.addMetric("ChangesApplied", "Count", outcome.applied);
+    metrics.addMetric("ChangesLeft", "Count", outcome.left);
+    metrics.addMetric("DriftRepaired", "Count", outcome.drifted);
+    metrics.addMetric("NeverBlockUnreadable", "Count", outcome.isNeverBlockReadable ? 0 : 1);
+  } catch (error) {
+    // Nothing to enforce on, and no retry can help: an alarm, not a loop of errors.
+    if (!(error instanceof AclNotFoundError)) throw error;
+    log.error("The network ACL does not exist", error);
+    metrics.addMetric("AclMissing", "Count", 1);
+  } finally {
+    metrics.publishStoredMetrics();
+    await remembering;
+  }
+}

@@ -48,7 +48,7 @@ export function initialState(vpcs: readonly InitialVpc[]): Ec2State {
       networkAclId: vpc.defaultNetworkAclId,
       vpcId: vpc.vpcId,
       isDefault: true,
-      entries: [...allowAll(vpc), ...denyRest(vpc)],
+      entries: inOrder([...allowAll(vpc), ...denyRest(vpc)]),
       tags: [],
     })),
   };
@@ -184,13 +184,16 @@ function isIpv6(entry: Entry): boolean {
   return entry.ipv6CidrBlock !== undefined;
 }
 
-/** Kept in the order in which EC2 answers: egress first, then by number. */
 function withEntries(state: Ec2State, acl: NetworkAcl, entries: readonly Entry[]): Ec2State {
-  const sorted = [...entries].sort(
+  const changed = { ...acl, entries: inOrder(entries) };
+  return { ...state, acls: state.acls.map((other) => (other === acl ? changed : other)) };
+}
+
+/** The order in which EC2 answers: egress first, then by number. */
+function inOrder(entries: readonly Entry[]): readonly Entry[] {
+  return [...entries].sort(
     (a, b) => Number(b.egress) - Number(a.egress) || a.ruleNumber - b.ruleNumber,
   );
-  const changed = { ...acl, entries: sorted };
-  return { ...state, acls: state.acls.map((other) => (other === acl ? changed : other)) };
 }
 
 /** "Default network ACL", VPC User Guide: IPv6 rules only where the VPC has an IPv6 block. */

@@ -45,9 +45,9 @@ export function toEntry(draft: EntryDraft): Entry {
     throw invalidValue(ruleAction, "ruleAction", "It must be allow or deny.");
   }
   const protocol = canonicalProtocol(draft.protocol);
-  const entry = { ruleNumber, egress, protocol, ruleAction, ...cidrOf(draft) };
+  const entry: Entry = { ruleNumber, egress, protocol, ruleAction, ...cidrOf(draft) };
   if (protocol === TCP || protocol === UDP) return { ...entry, portRange: portRangeOf(draft) };
-  const hasIcmp = protocol === ICMP || (protocol === ICMPV6 && "ipv6CidrBlock" in entry);
+  const hasIcmp = protocol === ICMP || (protocol === ICMPV6 && entry.ipv6CidrBlock !== undefined);
   return hasIcmp ? { ...entry, icmpTypeCode: icmpTypeCodeOf(draft) } : entry;
 }
 

@@ -1,0 +1,276 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { DescribeNetworkAclsCommand, type EC2Client } from "@aws-sdk/client-ec2";
+import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { createClients, dummyCredentials } from "./clients.ts";
+import { type Engines, external, startEngines } from "./engines.ts";
+import { SetupError } from "./errors.ts";
+import { readJson, writeJson } from "./files.ts";
+import { createFunction, type LambdaFunction } from "./lambda.ts";
+import { takeLock } from "./lock.ts";
+import { type Log, openLog } from "./log.ts";
+import { packageServices } from "./package.ts";
+import { createResources } from "./resources.ts";
+import { type Environment, readSettings } from "./settings.ts";
+import { startHttpSource } from "./sources/http.ts";
+import { startQueueSource } from "./sources/queue.ts";
+import { startSchedule } from "./sources/schedule.ts";
+import type { EventSource } from "./sources/source.ts";
+import { type Checkpoints, startStreamSource } from "./sources/stream.ts";
+import { type Created, type FunctionModel, type Model, readModel } from "./template.ts";
+import { makeTokens, tokensParameter } from "./tokens.ts";
+
+/** How long running invocations may take to end when the cloud stops. */
+const GRACE_MS = 5_000;
+
+/** What `.local/stack.json` says. */
+export type Stack = {
+  api: string;
+  detectorToken: string;
+  operatorToken: string;
+  aclId: string;
+  tableName: string;
+  queueUrl: string;
+  deadLetterQueueUrl: string;
+  region: string;
+  endpoints: { dynamodb: string; sqs: string; ec2: string; ssm: string };
+  pid: number;
+};
+
+/** A local cloud that runs. */
+export type Cloud = {
+  stack: Stack;
+  localDir: string;
+  /** Resolves with the name of an engine that ended by itself. */
+  failed: Promise<string>;
+  /** Stops everything within bounds and deletes the state, unless it is to be kept. */
+  stop(options?: { keepState?: boolean }): Promise<void>;
+};
+
+/**
+ * Starts the product on this machine: packages it as for a deployment, starts the engines, makes
+ * the templates' resources, and runs the functions on their event sources.
+ *
+ * @throws SetupError for whatever a person can mend
+ */
+export async function startCloud({
+  env = process.env,
+}: {
+  env?: Environment;
+} = {}): Promise<Cloud> {
+  const settings = readSettings(env);
+  const { localDir, region } = settings;
+  const stateDir = join(localDir, "state");
+  const logDir = join(localDir, "logs");
+  if (external(env, "ec2") && !settings.aclId) {
+    throw new SetupError("AWS_ENDPOINT_URL_EC2 is set, so ACL_ID must name the network ACL there.");
+  }
+  const lock = await takeLock(join(localDir, "runner.lock"));
+  if ("heldBy" in lock) {
+    throw new SetupError(`The local cloud in ${localDir} runs already (process ${lock.heldBy}).`);
+  }
+
+  /** What has been started, to be stopped in the opposite order. */
+  const stops: ((options: { keepState: boolean }) => Promise<void>)[] = [async () => lock.free()];
+  const stop = async ({ keepState = false } = {}): Promise<void> => {
+    for (const each of stops.splice(0).reverse()) await each({ keepState });
+  };
+
+  try {
+    const packaged = await packageServices(join(localDir, "code"));
+    const engines = await startEngines({ stateDir, logDir, region, env });
+    stops.push((options) => engines.stop(options));
+    const clients = createClients(engines.endpoints, region, env);
+    stops.push(async () => clients.destroy());
+
+    const aclId = settings.aclId ?? (await defaultAcl(clients.ec2));
+    const tokens = makeTokens(join(stateDir, "tokens.json"));
+    const planned = readModel(packaged.templates, { region });
+    const parameters = withValues(planned, {
+      TOKENS_PARAMETER: tokensParameter(tokens),
+      NEVER_BLOCK_PARAMETER: settings.neverBlock,
+    });
+    const created = await createResources(clients, planned, parameters);
+    const model = readModel(packaged.templates, { region, created });
+
+    const base = baseEnvironment(env, engines, region);
+    const functions = new Map<string, Running>();
+    for (const fn of model.functions) {
+      const log = openLog(logDir, fn.artefact);
+      const overrides = settingsOf(fn, { ...env, ACL_ID: aclId });
+      const lambda = createFunction(fn, {
+        codeDir: packaged.codeDir,
+        env: { ...base, ...fn.environment, ...overrides },
+        log,
+      });
+      functions.set(fn.name, { fn, log, lambda });
+    }
+    stops.push(async () => {
+      await Promise.all([...functions.values()].map(({ log }) => log.close()));
+    });
+    const sources: EventSource[] = [];
+    stops.push(async () => {
+      // A source ends when its invocations have: both at once, so that the grace bounds them all.
+      const closing = [...functions.values()].map(({ lambda }) => lambda.close(GRACE_MS));
+      await Promise.all([...sources.map((source) => source.stop()), ...closing]);
+    });
+
+    const find = (name: string): Running => {
+      const found = functions.get(name);
+      if (!found) throw new Error(`No function ${name} in the templates`);
+      return found;
+    };
+    const api = await startHttpSource({
+      port: settings.port,
+      accountId: model.accountId,
+      invoke: find(model.apiFunctionName).lambda.invoke,
+    });
+    sources.push(api);
+    for (const mapping of model.queueMappings) {
+      const { lambda, log } = find(mapping.functionName);
+      const queueUrl = queueBy(created, mapping.queueArn).url;
+      const invoke = lambda.invoke;
+      sources.push(startQueueSource({ sqs: clients.sqs, queueUrl, region, mapping, invoke, log }));
+    }
+    for (const mapping of model.streamMappings) {
+      const { fn, lambda, log } = find(mapping.functionName);
+      sources.push(
+        startStreamSource({
+          streams: clients.streams,
+          streamArn: mapping.streamArn,
+          functionArn: fn.arn,
+          mapping,
+          invoke: lambda.invoke,
+          async sendFailure(MessageBody) {
+            const QueueUrl = queueBy(created, mapping.failureQueueArn).url;
+            await clients.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+          },
+          checkpoints: openCheckpoints(join(stateDir, `checkpoints-${fn.artefact}.json`)),
+          log,
+        }),
+      );
+    }
+    for (const schedule of model.schedules) {
+      const { fn, lambda, log } = find(schedule.functionName);
+      const periodSeconds = settings.reconcileSeconds ?? schedule.periodSeconds;
+      if (periodSeconds === 0) continue;
+      sources.push(
+        startSchedule({
+          schedule: { ...schedule, periodSeconds },
+          asynchronous: fn.asynchronous,
+          region,
+          accountId: model.accountId,
+          invoke: lambda.invoke,
+          log,
+        }),
+      );
+    }
+
+    const { dynamodb, sqs, ec2, ssm } = engines.endpoints;
+    const stack: Stack = {
+      api: api.url,
+      detectorToken: tokens.detector,
+      operatorToken: tokens.operator,
+      aclId,
+      tableName: model.table.name,
+      ...mainQueues(model, created),
+      region,
+      endpoints: { dynamodb, sqs, ec2, ssm },
+      pid: process.pid,
+    };
+    const stackFile = join(localDir, "stack.json");
+    writeJson(stackFile, stack);
+    stops.push(async () => rmSync(stackFile, { force: true }));
+    return { stack, localDir, failed: engines.failed, stop };
+  } catch (error) {
+    await stop({ keepState: true });
+    throw error;
+  }
+}
+
+type Running = { fn: FunctionModel; log: Log; lambda: LambdaFunction };
+
+/** The parameters, with those values that a run chooses, found by what functions call them. */
+function withValues(
+  { parameters, functions }: Model,
+  values: Readonly<Record<string, string | undefined>>,
+): Model["parameters"] {
+  return parameters.map((parameter) => {
+    const variable = Object.keys(values).find((name) =>
+      functions.some(({ environment }) => environment[name] === parameter.name),
+    );
+    return { ...parameter, value: (variable && values[variable]) || parameter.value };
+  });
+}
+
+/** The settings of a function that the runner's environment replaces. */
+function settingsOf(fn: FunctionModel, env: Environment): Record<string, string> {
+  // NODE_OPTIONS here are the runner's own.
+  const names = fn.settings.filter((name) => name !== "NODE_OPTIONS");
+  const replaced = names.map((name) => [name, env[name]] as const);
+  return Object.fromEntries(
+    replaced.filter((pair): pair is readonly [string, string] => Boolean(pair[1])),
+  );
+}
+
+/** What every function finds in its environment, beside its own: credentials and endpoints. */
+function baseEnvironment(
+  env: Environment,
+  { endpoints }: Engines,
+  region: string,
+): Record<string, string> {
+  const passed = Object.entries(env).filter(
+    ([name, value]) => value !== undefined && /^(AWS_|PATH$|HOME$|LANG$)/.test(name),
+  ) as [string, string][];
+  return {
+    ...Object.fromEntries(passed),
+    ...dummyCredentials(env),
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoints.dynamodb,
+    AWS_ENDPOINT_URL_SQS: endpoints.sqs,
+    AWS_ENDPOINT_URL_EC2: endpoints.ec2,
+    AWS_ENDPOINT_URL_SSM: endpoints.ssm,
+    TZ: "UTC",
+  };
+}
+
+/** The local VPC's default ACL, which the emulator is born with. */
+async function defaultAcl(ec2: EC2Client): Promise<string> {
+  const { NetworkAcls = [] } = await ec2.send(new DescribeNetworkAclsCommand({}));
+  const id = NetworkAcls.find(({ IsDefault }) => IsDefault)?.NetworkAclId;
+  if (!id) throw new SetupError("There is no default network ACL: name one with ACL_ID.");
+  return id;
+}
+
+function queueBy(created: Created, arn: string | undefined): { url: string; arn: string } {
+  const found = Object.values(created.queues).find((queue) => queue.arn === arn);
+  if (!found) throw new Error(`No queue ${arn} in the templates`);
+  return found;
+}
+
+/** The queue that a function is fed from, and that queue's dead-letter queue. */
+function mainQueues(
+  model: Model,
+  created: Created,
+): Pick<Stack, "queueUrl" | "deadLetterQueueUrl"> {
+  const { url } = queueBy(created, model.queueMappings[0]?.queueArn);
+  const { redrive } =
+    model.queues.find(({ name }) => created.queues[name]?.url === url) ??
+    ({} as Partial<Model["queues"][number]>);
+  return {
+    queueUrl: url,
+    deadLetterQueueUrl: created.queues[redrive?.deadLetterQueue ?? ""]?.url ?? "",
+  };
+}
+
+function openCheckpoints(file: string): Checkpoints {
+  const known = readJson<Record<string, string>>(file) ?? {};
+  return {
+    get: (shardId) => known[shardId],
+    set(shardId, sequenceNumber) {
+      known[shardId] = sequenceNumber;
+      writeJson(file, known);
+    },
+  };
+}

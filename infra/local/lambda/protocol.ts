@@ -1,0 +1,27 @@
+/** An error as Lambda returns it. */
+export type FunctionError = { errorType: string; errorMessage: string; trace?: string[] };
+
+/** What a new execution environment is told. */
+export type Boot = {
+  codeDir: string;
+  /** `file.export` */
+  handler: string;
+  context: {
+    functionName: string;
+    functionVersion: string;
+    invokedFunctionArn: string;
+    memoryLimitInMB: string;
+    logGroupName: string;
+    logStreamName: string;
+  };
+};
+
+/** One invocation; the event as JSON, as it comes to a function. */
+export type Invocation = { requestId: string; event: string; deadlineMs: number };
+
+/** What an execution environment reports: that it is initialised, then the end of each invocation. */
+export type Report =
+  | { kind: "ready" }
+  | { kind: "init-error"; error: FunctionError }
+  | { kind: "result"; payload: string }
+  | { kind: "error"; error: FunctionError };

@@ -1,0 +1,78 @@
+// The inside of an execution environment: a worker thread that loads the packaged handler once and
+// then runs one invocation after the other.
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parentPort, workerData } from "node:worker_threads";
+import type { Context } from "aws-lambda";
+import type { Boot, FunctionError, Invocation, Report } from "./protocol.ts";
+
+type Handler = (event: unknown, context: Context) => unknown;
+
+const boot = workerData as Boot;
+const report = (message: Report) => parentPort?.postMessage(message);
+
+try {
+  const handler = await load(boot);
+  parentPort?.on("message", (invocation: Invocation) => run(handler, invocation));
+  report({ kind: "ready" });
+} catch (error) {
+  report({ kind: "init-error", error: asFunctionError(error) });
+}
+
+async function load({ codeDir, handler }: Boot): Promise<Handler> {
+  const [file = "", name = ""] = handler.split(".");
+  const module = (await import(await moduleUrl(codeDir, file))) as Record<string, unknown>;
+  const found = module[name];
+  if (typeof found === "function") return found as Handler;
+  throw Object.assign(new Error(`${handler} is undefined or not exported`), {
+    name: "Runtime.HandlerNotFound",
+  });
+}
+
+/** Lambda looks for these endings, in this order. */
+async function moduleUrl(codeDir: string, file: string): Promise<string> {
+  for (const ending of [".js", ".mjs", ".cjs"]) {
+    const path = join(codeDir, file + ending);
+    const exists = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (exists) return pathToFileURL(path).href;
+  }
+  throw Object.assign(new Error(`Cannot find module '${file}'`), {
+    name: "Runtime.ImportModuleError",
+  });
+}
+
+async function run(handler: Handler, { requestId, event, deadlineMs }: Invocation): Promise<void> {
+  const retired = () => {
+    throw new Error("Lambda's Node.js runtime no longer has callbacks");
+  };
+  const context: Context = {
+    ...boot.context,
+    awsRequestId: requestId,
+    callbackWaitsForEmptyEventLoop: true,
+    getRemainingTimeInMillis: () => Math.max(0, deadlineMs - Date.now()),
+    done: retired,
+    fail: retired,
+    succeed: retired,
+  };
+  try {
+    const result = await handler(JSON.parse(event), context);
+    report({ kind: "result", payload: JSON.stringify(result) ?? "null" });
+  } catch (error) {
+    report({ kind: "error", error: asFunctionError(error) });
+  }
+}
+
+function asFunctionError(thrown: unknown): FunctionError {
+  if (!(thrown instanceof Error)) {
+    return { errorType: typeof thrown, errorMessage: String(thrown), trace: [] };
+  }
+  return {
+    errorType: thrown.name,
+    errorMessage: thrown.message,
+    trace: (thrown.stack ?? "").split("\n"),
+  };
+}

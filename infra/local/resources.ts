@@ -1,0 +1,133 @@
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  DescribeTimeToLiveCommand,
+  ResourceInUseException,
+  UpdateTimeToLiveCommand,
+  waitUntilTableExists,
+} from "@aws-sdk/client-dynamodb";
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  QueueNameExists,
+  type SQSClient,
+} from "@aws-sdk/client-sqs";
+import { PutParameterCommand } from "@aws-sdk/client-ssm";
+import type { Clients } from "./clients.ts";
+import { SetupError } from "./errors.ts";
+import type { Created, Model, ParameterModel, QueueModel, TableModel } from "./template.ts";
+
+/** Makes the model's resources, or makes those that exist as the model wants them. */
+export async function createResources(
+  clients: Pick<Clients, "sqs" | "dynamodb" | "ssm">,
+  model: Pick<Model, "queues" | "table">,
+  parameters: readonly ParameterModel[],
+): Promise<Created> {
+  const [queues, table] = await Promise.all([
+    createQueues(clients.sqs, model.queues),
+    createTable(clients.dynamodb, model.table),
+    ...parameters.map(({ name, type, value }) =>
+      clients.ssm.send(
+        new PutParameterCommand({
+          Name: name,
+          Value: value,
+          Type: type as "String",
+          Overwrite: true,
+        }),
+      ),
+    ),
+  ]);
+  return { queues, table };
+}
+
+/** Dead-letter queues first: a redrive policy names one by its ARN. */
+async function createQueues(
+  sqs: SQSClient,
+  models: readonly QueueModel[],
+): Promise<Created["queues"]> {
+  const created: Record<string, { url: string; arn: string }> = {};
+  for (const model of models.toSorted((a, b) => Number(!!a.redrive) - Number(!!b.redrive))) {
+    const { redrive } = model;
+    const attributes = {
+      ...model.attributes,
+      ...(redrive && {
+        RedrivePolicy: JSON.stringify({
+          deadLetterTargetArn: created[redrive.deadLetterQueue]?.arn,
+          maxReceiveCount: redrive.maxReceiveCount,
+        }),
+      }),
+    };
+    created[model.name] = await createQueue(sqs, model.name, attributes);
+  }
+  return created;
+}
+
+/** As in SQS, to create a queue that exists with these very attributes is to look it up. */
+async function createQueue(
+  sqs: SQSClient,
+  name: string,
+  attributes: Record<string, string>,
+): Promise<{ url: string; arn: string }> {
+  const { QueueUrl = "" } = await sqs
+    .send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }))
+    .catch((error) => {
+      if (!(error instanceof QueueNameExists)) throw error;
+      throw new SetupError(`Queue ${name} exists with other attributes: delete it (or its state).`);
+    });
+  const { Attributes } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["QueueArn"] }),
+  );
+  return { url: QueueUrl, arn: String(Attributes?.QueueArn) };
+}
+
+async function createTable(
+  dynamodb: Clients["dynamodb"],
+  model: TableModel,
+): Promise<Created["table"]> {
+  try {
+    await dynamodb.send(
+      new CreateTableCommand({
+        TableName: model.name,
+        BillingMode: "PAY_PER_REQUEST",
+        KeySchema: [...model.keySchema],
+        AttributeDefinitions: [...model.attributeDefinitions],
+        ...(model.localIndexes.length > 0 && { LocalSecondaryIndexes: [...model.localIndexes] }),
+        ...(model.globalIndexes.length > 0 && { GlobalSecondaryIndexes: [...model.globalIndexes] }),
+        ...(model.streamViewType && {
+          StreamSpecification: {
+            StreamEnabled: true,
+            StreamViewType: model.streamViewType as "NEW_AND_OLD_IMAGES",
+          },
+        }),
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof ResourceInUseException)) throw error;
+  }
+  await waitUntilTableExists(
+    { client: dynamodb, maxWaitTime: 60, minDelay: 1, maxDelay: 2 },
+    { TableName: model.name },
+  );
+  await enableTimeToLive(dynamodb, model);
+
+  const { Table } = await dynamodb.send(new DescribeTableCommand({ TableName: model.name }));
+  if (model.streamViewType && !Table?.LatestStreamArn) {
+    throw new Error(`Table ${model.name} exists already, and has no stream`);
+  }
+  return { arn: String(Table?.TableArn), streamArn: String(Table?.LatestStreamArn) };
+}
+
+/** DynamoDB refuses to turn on what is on. */
+async function enableTimeToLive(dynamodb: Clients["dynamodb"], model: TableModel): Promise<void> {
+  if (!model.ttlAttribute) return;
+  const { TimeToLiveDescription } = await dynamodb.send(
+    new DescribeTimeToLiveCommand({ TableName: model.name }),
+  );
+  if (TimeToLiveDescription?.TimeToLiveStatus?.startsWith("ENABL")) return;
+  await dynamodb.send(
+    new UpdateTimeToLiveCommand({
+      TableName: model.name,
+      TimeToLiveSpecification: { AttributeName: model.ttlAttribute, Enabled: true },
+    }),
+  );
+}

@@ -1,0 +1,29 @@
+/** An answer that refuses a request: one clear sentence and a code that callers may rely on. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly status: number;
+  readonly code: string;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(status: number, code: string, message: string, headers = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+export const badRequest = (code: string, message: string) => new Refusal(400, code, message);
+
+export const unauthorized = () =>
+  new Refusal(401, "unauthorized", "A valid access token is required.", {
+    "www-authenticate": "Bearer",
+  });
+
+export const forbidden = () =>
+  new Refusal(403, "forbidden", "This call needs an operator's token.");
+
+export const unavailable = (message: string) =>
+  new Refusal(503, "unavailable", `${message} Nothing was accepted; please try again.`, {
+    "retry-after": "2",
+  });

@@ -1,0 +1,18 @@
+import * as v from "valibot";
+import { aclId, text, wholeNumber } from "../../shared/aws/settings.ts";
+
+const YEAR = 31_536_000;
+
+export const settings = v.object({
+  ACL_ID: aclId,
+  TABLE_NAME: text,
+  QUEUE_URL: text,
+  QUEUE_SHARDS: wholeNumber(1, 100),
+  TOKENS_PARAMETER: text,
+  NEVER_BLOCK_PARAMETER: text,
+  /** Seconds a block lasts where the request names no expiryTime. */
+  EXPIRY_TIME: wholeNumber(1, YEAR),
+  /** Seconds; the longest expiryTime that a request may name. */
+  MAX_EXPIRY_TIME: wholeNumber(1, YEAR),
+});
+export type Settings = v.InferOutput<typeof settings>;

@@ -1,0 +1,266 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Logger } from "../../shared/aws/log.ts";
+import {
+  AclNotFoundError,
+  EntryLimitError,
+  type NetworkAcl,
+  ThrottledError,
+} from "../../shared/aws/networkAcl.ts";
+import type { State, Table } from "../../shared/aws/table.ts";
+import type { Block } from "../../shared/domain/block.ts";
+import { type Family, parseCidr } from "../../shared/domain/cidr.ts";
+import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+import {
+  type AclEntry,
+  type Change,
+  type Direction,
+  type NumberRange,
+  type Plan,
+  plan,
+} from "../../shared/domain/plan.ts";
+
+// converge, the whole algorithm:
+//
+//   desired  what the table wants now          ranked, unexpired, as many as could ever fit
+//   actual   what the ACL has now              DescribeNetworkAcls
+//   changes  plan(desired, slots, actual)      pure
+//   record   our numbers after the changes     before EC2 is called, so that a crash forgets nothing
+//   apply    one EC2 call for each change      idempotent; what EC2 does not grant is left for later
+
+export type Enforcer = {
+  readonly table: Table;
+  readonly acl: NetworkAcl;
+  /** The current list with the given ranges of the VPC. @throws where it cannot be read */
+  readonly neverBlock: (vpcCidrs: readonly string[]) => Promise<NeverBlock>;
+  readonly directions: readonly Direction[];
+  readonly ruleLimit: number;
+  readonly numbers: NumberRange;
+  readonly maxInnocents: number;
+  readonly mode: "enforce" | "monitor";
+  readonly log: Logger;
+  /** Epoch milliseconds. */
+  readonly clock: () => number;
+};
+
+/** What a converge did, for log and metrics. */
+export type Outcome = {
+  readonly applied: number;
+  /** Changes left for the next converge: not granted by EC2, out of time, or failed. */
+  readonly left: number;
+  /** Entries of ours that a person removed or changed, and that were repaired. */
+  readonly drifted: number;
+  /** Entries of persons in our number range. */
+  readonly foreign: number;
+  readonly enforced: number;
+  readonly isNeverBlockReadable: boolean;
+};
+
+const FAMILIES = [4, 6] as const satisfies readonly Family[];
+const DIRECTIONS = ["ingress", "egress"] as const satisfies readonly Direction[];
+type Plans = Readonly<Record<Direction, Plan>>;
+type Entries = Readonly<Record<Direction, readonly AclEntry[]>>;
+
+/** How many blocks are read for each slot: enough for merging to fill the slots. */
+const CANDIDATES_PER_SLOT = 10;
+
+/** A quota that EC2 enforced is believed for so long, in milliseconds: it may have been raised. */
+const LEARNT_LIMIT_TTL_MS = 600_000;
+
+/** A converge that meets a quota plans once more with what it learnt; persons may take slots too. */
+const MAX_ROUNDS = 3;
+
+/** The record is written at least this often, in milliseconds, even if nothing changes. */
+const RECORD_EVERY_MS = 30_000;
+
+/**
+ * Makes the ACL what the table wants. Whatever woke it, it looks at everything, so it may be run any
+ * number of times, by anyone, at any time.
+ *
+ * @param deadline epoch milliseconds after which no further EC2 call is begun
+ * @throws AclNotFoundError, ThrottledError (while describing), ConflictError
+ */
+export async function converge(enforcer: Enforcer, deadline: number, round = 1): Promise<Outcome> {
+  const { table, acl, mode, log, clock } = enforcer;
+  const [state, { vpcId, entries }, ...wanted] = await Promise.all([
+    table.readState(),
+    acl.describe(),
+    ...FAMILIES.map((family) =>
+      table.readStrongest(family, enforcer.ruleLimit * CANDIDATES_PER_SLOT, clock()),
+    ),
+  ]);
+  const vpcCidrs = await acl.vpcCidrs(vpcId).catch(reportUnreadable(log));
+  const neverBlock = vpcCidrs && (await enforcer.neverBlock(vpcCidrs).catch(reportUnreadable(log)));
+
+  const plans = makePlans(enforcer, state, entries, wanted.flat(), neverBlock ?? undefined);
+  logPlans(enforcer, plans, wanted.flat());
+  const outcome = {
+    drifted: sum(plans, ({ drifted }) => drifted.length),
+    foreign: sum(plans, ({ foreign }) => foreign.length),
+    enforced: sum(plans, ({ slots }) => Object.values(slots).filter(({ cidr }) => cidr).length),
+    isNeverBlockReadable: neverBlock !== undefined,
+  };
+  const seen = { ...state, mode, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
+  const slots = { ingress: plans.ingress.slots, egress: plans.egress.slots };
+  if (mode === "monitor") {
+    await record(enforcer, state, { ...seen, monitored: slots });
+    return { ...outcome, applied: 0, left: 0 };
+  }
+
+  const before = { ...seen, slots, monitored: { ingress: {}, egress: {} } };
+  const isChanging = DIRECTIONS.some((direction) => plans[direction].changes.length > 0);
+  const recorded = isChanging ? await table.writeState(before) : before;
+  const applied = await apply(plans, enforcer, deadline);
+  const after = {
+    ...recorded,
+    slots: confirm(recorded.slots, applied.done, clock()),
+    learntLimits: { ...recorded.learntLimits, ...learn(entries, recorded, applied, clock()) },
+  };
+  await record(enforcer, isChanging ? recorded : state, after);
+  if (applied.error) throw applied.error;
+  if (applied.limitMet.length > 0 && round < MAX_ROUNDS) {
+    const again = await converge(enforcer, deadline, round + 1);
+    return { ...again, applied: again.applied + applied.done.length };
+  }
+  return { ...outcome, applied: applied.done.length, left: applied.left };
+}
+
+function makePlans(
+  enforcer: Enforcer,
+  state: State,
+  entries: Entries,
+  wanted: readonly Block[],
+  neverBlock: NeverBlock | undefined,
+): Plans {
+  const planOf = (direction: Direction) =>
+    plan({
+      // A direction that is no longer configured wants nothing: what is there of ours goes.
+      wanted: enforcer.directions.includes(direction) ? wanted : [],
+      slots: state.slots[direction],
+      actual: entries[direction],
+      limits: {
+        4: limitOf(enforcer, state, direction, 4),
+        6: limitOf(enforcer, state, direction, 6),
+      },
+      numbers: enforcer.numbers,
+      neverBlock,
+      maxInnocents: enforcer.maxInnocents,
+      now: enforcer.clock(),
+    });
+  return { ingress: planOf("ingress"), egress: planOf("egress") };
+}
+
+function limitOf(enforcer: Enforcer, state: State, direction: Direction, family: Family): number {
+  const learnt = state.learntLimits[`${direction}/${family}`];
+  return learnt && enforcer.clock() - learnt.learntAt < LEARNT_LIMIT_TTL_MS
+    ? Math.min(enforcer.ruleLimit, learnt.limit)
+    : enforcer.ruleLimit;
+}
+
+type Applied = {
+  readonly done: (Change & { readonly direction: Direction })[];
+  readonly limitMet: { readonly direction: Direction; readonly family: Family }[];
+  left: number;
+  error?: Error;
+};
+
+/** Applies the changes in their order. What cannot be done now is left for the next converge. */
+async function apply(plans: Plans, enforcer: Enforcer, deadline: number): Promise<Applied> {
+  const { acl, log, clock } = enforcer;
+  const applied: Applied = { done: [], limitMet: [], left: 0 };
+  let isStopped = false;
+  for (const direction of DIRECTIONS) {
+    const notDone = new Set<number>();
+    for (const change of plans[direction].changes) {
+      const isPossible =
+        !isStopped && clock() < deadline && !change.needs.some((number) => notDone.has(number));
+      try {
+        if (isPossible) {
+          await acl.apply(direction, change);
+          applied.done.push({ ...change, direction });
+          log.info("Changed the ACL", { direction, ...change });
+          continue;
+        }
+      } catch (error) {
+        if (error instanceof ThrottledError) {
+          isStopped = true;
+          log.warn("EC2 throttles; the rest is left for the next converge", error);
+        } else if (error instanceof EntryLimitError && change.cidr) {
+          applied.limitMet.push({ direction, family: parseCidr(change.cidr).family });
+          log.warn("EC2's quota of entries is met", { direction, ...change });
+        } else if (error instanceof AclNotFoundError) {
+          isStopped = true;
+          applied.error = error;
+        } else {
+          // One entry that EC2 refuses must not keep the others out.
+          log.error("A change failed", { direction, ...change, error: error as Error });
+        }
+      }
+      notDone.add(change.ruleNumber);
+      applied.left++;
+    }
+  }
+  return applied;
+}
+
+/** Marks the slots that EC2 confirmed. */
+function confirm(slots: State["slots"], done: Applied["done"], now: number): State["slots"] {
+  const confirmed = { ingress: { ...slots.ingress }, egress: { ...slots.egress } };
+  for (const { direction, ruleNumber, cidr } of done) {
+    confirmed[direction][ruleNumber] = { cidr, confirmedAt: now };
+  }
+  return confirmed;
+}
+
+/** The quota of each family and direction that met it: as many entries as we hold there now. */
+function learn(
+  entries: Entries,
+  state: State,
+  { done, limitMet }: Applied,
+  now: number,
+): State["learntLimits"] {
+  return Object.fromEntries(
+    limitMet.map(({ direction, family }) => {
+      const held = new Set(
+        entries[direction]
+          .filter(({ ruleNumber, cidr }) => {
+            return state.slots[direction][ruleNumber] && parseCidr(cidr).family === family;
+          })
+          .map(({ ruleNumber }) => ruleNumber),
+      );
+      for (const change of done) {
+        if (change.direction !== direction) continue;
+        if (change.cidr === null) held.delete(change.ruleNumber);
+        else if (parseCidr(change.cidr).family === family) held.add(change.ruleNumber);
+      }
+      return [`${direction}/${family}`, { limit: held.size, learntAt: now }];
+    }),
+  );
+}
+
+/** Writes the state where it says something new, or has not been written for a while. */
+async function record({ table, clock }: Enforcer, before: State, after: State): Promise<void> {
+  const isFresh = clock() - before.convergedAt < RECORD_EVERY_MS;
+  if (isFresh && isDeepStrictEqual(before, after)) return;
+  await table.writeState({ ...after, convergedAt: clock() });
+}
+
+function logPlans({ log, mode }: Enforcer, plans: Plans, wanted: readonly Block[]): void {
+  for (const direction of DIRECTIONS) {
+    const { changes, foreign, drifted } = plans[direction];
+    if (drifted.length > 0) log.warn("Entries were changed by hand", { direction, drifted });
+    if (foreign.length > 0) log.info("Entries of a person in our range", { direction, foreign });
+    if (mode !== "monitor") continue;
+    for (const change of changes) log.info("Would change the ACL", { direction, ...change });
+  }
+  log.debug("Planned", { wanted: wanted.length });
+}
+
+function reportUnreadable(log: Logger) {
+  return (error: Error) => {
+    log.error("The never-block list cannot be read: nothing new is blocked", error);
+  };
+}
+
+function sum(plans: Plans, count: (plan: Plan) => number): number {
+  return count(plans.ingress) + count(plans.egress);
+}

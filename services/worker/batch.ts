@@ -1,0 +1,134 @@
+import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
+import * as v from "valibot";
+import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
+import type { Logger } from "../../shared/aws/log.ts";
+import { type Message, message } from "../../shared/aws/queue.ts";
+import type { Known, Table } from "../../shared/aws/table.ts";
+import { applyReport, type Block } from "../../shared/domain/block.ts";
+import { parseCidr } from "../../shared/domain/cidr.ts";
+import type { Escalation } from "../../shared/domain/escalation.ts";
+import { type NeverBlock, protectedBy } from "../../shared/domain/neverBlock.ts";
+
+export type Worker = {
+  readonly table: Table;
+  readonly deadLetters: DeadLetters;
+  readonly escalation: Escalation;
+  readonly neverBlock: () => Promise<NeverBlock>;
+  readonly log: Logger;
+};
+
+type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
+
+/**
+ * Works a batch of the FIFO queue off: one write per address, whatever the number of its messages.
+ *
+ * - A message that can never succeed goes to the dead-letter queue at once, with its reason, and
+ *   does not hold up the rest.
+ * - When an address cannot be written, its first message and everything after it in the batch is
+ *   handed back, so that order holds. What was written besides is delivered again, and changes
+ *   nothing then: every write is a maximum of what was and what is reported.
+ *
+ * @param now epoch milliseconds
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+ */
+export async function workOff(
+  records: readonly SQSRecord[],
+  worker: Worker,
+  now: number,
+): Promise<SQSBatchResponse> {
+  const failed: number[] = [];
+  const fail = (indexes: readonly number[], error: unknown, what: string) => {
+    worker.log.error(what, error as Error);
+    failed.push(...indexes);
+  };
+
+  const byAddress = new Map<string, Delivered[]>();
+  for (const [index, record] of records.entries()) {
+    const parsed = parseMessage(record.body);
+    if (parsed.ok) {
+      const delivered = { index, record, message: parsed.message };
+      const { cidr } = parsed.message;
+      byAddress.set(cidr, [...(byAddress.get(cidr) ?? []), delivered]);
+    } else {
+      await worker.deadLetters
+        .put({
+          messageId: record.messageId,
+          group: record.attributes.MessageGroupId ?? "unknown",
+          body: record.body,
+          reason: parsed.reason,
+          detail: parsed.detail,
+        })
+        .then(() => worker.log.warn("Dead-lettered a message", { ...parsed, id: record.messageId }))
+        .catch((error) => fail([index], error, "The dead-letter queue took no message"));
+    }
+  }
+
+  // Without the list the blocks are written all the same: they are not lost, and `plan`, which asks
+  // again, blocks nothing new meanwhile.
+  const neverBlock = await worker.neverBlock().catch((error) => {
+    worker.log.error("The never-block list cannot be read", error);
+    return undefined;
+  });
+  const known = await worker.table
+    .readKnown([...byAddress.keys()], now)
+    .catch((error) => fail([0], error, "The table could not be read"));
+  if (known) {
+    const writes = [...byAddress].map(async ([cidr, messages]) => {
+      try {
+        await writeAddress(cidr, messages, known.get(cidr), neverBlock, worker, now);
+      } catch (error) {
+        fail([messages[0]?.index ?? 0], error, "A block could not be written");
+      }
+    });
+    await Promise.all(writes);
+  }
+  const firstFailure = Math.min(...failed);
+  return {
+    batchItemFailures: records
+      .slice(Math.min(firstFailure, records.length))
+      .map(({ messageId }) => ({ itemIdentifier: messageId })),
+  };
+}
+
+/** Folds the messages of one address, in order, into at most one write. */
+async function writeAddress(
+  cidr: string,
+  messages: readonly Delivered[],
+  known: Known | undefined,
+  neverBlock: NeverBlock | undefined,
+  { table, escalation, log }: Worker,
+  now: number,
+): Promise<void> {
+  const before = known?.block && { ...known.block, wake: false };
+  const refused = neverBlock && protectedBy(neverBlock, parseCidr(cidr));
+  let block: Block | undefined = before;
+  for (const { message } of messages) {
+    if (message.kind === "unblock") block = undefined;
+    else if (refused) log.warn("Refused a never-block address", { cidr, why: refused.why });
+    else block = applyReport(block, message, known?.strikes ?? 0, escalation, now);
+  }
+  if (block === before) return;
+  if (block) await table.writeBlock(block, before);
+  else if (before) await table.removeBlock(before);
+}
+
+type Parsed =
+  | { readonly ok: true; readonly message: Message }
+  | { readonly ok: false; readonly reason: string; readonly detail: string };
+
+function parseMessage(body: string): Parsed {
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch {
+    return { ok: false, reason: "invalid_json", detail: "The message is not JSON." };
+  }
+  const result = v.safeParse(message, json);
+  if (result.success) return { ok: true, message: result.output };
+  const [issue] = result.issues;
+  return {
+    ok: false,
+    reason: "invalid_message",
+    detail: `${v.getDotPath(issue) ?? "message"}: ${issue.message}`,
+  };
+}

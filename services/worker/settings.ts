@@ -1,0 +1,13 @@
+import * as v from "valibot";
+import { aclId, text, wholeNumber } from "../../shared/aws/settings.ts";
+
+export const settings = v.object({
+  ACL_ID: aclId,
+  TABLE_NAME: text,
+  DEAD_LETTER_QUEUE_URL: text,
+  NEVER_BLOCK_PARAMETER: text,
+  /** Percent by which each further block of an address lasts longer; 100 = no longer. */
+  REPEAT_PERCENT: wholeNumber(100, 1000),
+  /** Seconds; no escalated block lasts longer. */
+  REPEAT_MAX: wholeNumber(1, 31_536_000),
+});

@@ -1,0 +1,31 @@
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { EC2Client } from "@aws-sdk/client-ec2";
+import { SQSClient } from "@aws-sdk/client-sqs";
+import { SSMClient } from "@aws-sdk/client-ssm";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+
+// Plain SDK clients: `AWS_ENDPOINT_URL_EC2` and its siblings point any of them elsewhere. Every call
+// is bounded: attempts × (connection + request timeout) plus the SDK's own back-off.
+
+/** Bounds that let a call with all its retries end within two seconds, the endpoint's promise. */
+const swift = { maxAttempts: 3, requestHandler: { connectionTimeout: 300, requestTimeout: 500 } };
+
+export const createSqs = () => new SQSClient(swift);
+export const createSsm = () => new SSMClient(swift);
+export const createDynamo = () =>
+  DynamoDBDocumentClient.from(new DynamoDBClient(swift), {
+    marshallOptions: { removeUndefinedValues: true },
+  });
+
+/**
+ * EC2 throttles per account and region (50 mutating calls at once, then 5 a second). In adaptive mode
+ * the SDK slows down to the rate that EC2 grants, instead of failing.
+ *
+ * @see https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+ */
+export const createEc2 = () =>
+  new EC2Client({
+    retryMode: "adaptive",
+    maxAttempts: 6,
+    requestHandler: { connectionTimeout: 1_000, requestTimeout: 5_000 },
+  });

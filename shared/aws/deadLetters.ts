@@ -1,0 +1,38 @@
+import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
+
+/** A message that can never succeed, and why. */
+export type DeadLetter = {
+  readonly messageId: string;
+  readonly group: string;
+  readonly body: string;
+  /** A stable code, for replay by reason. */
+  readonly reason: string;
+  /** One sentence for the operator. */
+  readonly detail: string;
+};
+
+export type DeadLetters = {
+  /** Resolves once the dead-letter queue has stored it; safe to repeat. @throws on failure */
+  put(letter: DeadLetter): Promise<void>;
+};
+
+const MAX_ATTRIBUTE = 256;
+
+export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters {
+  return {
+    async put({ messageId, group, body, reason, detail }) {
+      await sqs.send(
+        new SendMessageCommand({
+          QueueUrl: queueUrl,
+          MessageBody: body,
+          MessageGroupId: group,
+          MessageDeduplicationId: messageId,
+          MessageAttributes: {
+            reason: { DataType: "String", StringValue: reason },
+            detail: { DataType: "String", StringValue: detail.slice(0, MAX_ATTRIBUTE) },
+          },
+        }),
+      );
+    },
+  };
+}

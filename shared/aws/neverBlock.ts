@@ -1,0 +1,50 @@
+import { LRUCache } from "lru-cache";
+import { type NeverBlock, protect, SPECIAL_RANGES } from "../domain/neverBlock.ts";
+import type { Parameters } from "./parameters.ts";
+import type { Table } from "./table.ts";
+
+/** What the parameter holds for an empty list, as SSM stores no empty value. */
+const EMPTY = "none";
+
+/**
+ * The ranges that must not be blocked: the special ones, the owner's list from the parameter store
+ * (comma- or space-separated CIDRs), and the VPC's own.
+ *
+ * @param parameterName of the owner's list
+ * @param vpcCidrs as EC2 shows them, or as the enforcer recorded them
+ * @throws Error where the list cannot be read, InvalidAddressError where it is not a list of CIDRs:
+ *   a list that cannot be trusted must not be taken for an empty one
+ */
+export async function readNeverBlock(
+  parameters: Parameters,
+  parameterName: string,
+  vpcCidrs: readonly string[],
+): Promise<NeverBlock> {
+  const value = await parameters.get(parameterName);
+  const listed = value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
+  return [
+    ...SPECIAL_RANGES,
+    ...protect(listed.map((cidr) => [cidr, "on the never-block list"])),
+    ...protect(vpcCidrs.map((cidr) => [cidr, "the VPC's own range"])),
+  ];
+}
+
+const VPC_CIDRS_TTL_MS = 60_000;
+
+/**
+ * The list as worker and endpoint read it: the VPC's ranges are those that the enforcer, which alone
+ * may ask EC2, recorded with the ACL's state.
+ */
+export function createNeverBlock(
+  parameters: Parameters,
+  parameterName: string,
+  table: Pick<Table, "readState">,
+): () => Promise<NeverBlock> {
+  const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
+    max: 1,
+    ttl: VPC_CIDRS_TTL_MS,
+    fetchMethod: async () => (await table.readState()).vpcCidrs,
+  });
+  return async () =>
+    readNeverBlock(parameters, parameterName, (await recorded.fetch("vpcCidrs")) ?? []);
+}

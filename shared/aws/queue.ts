@@ -1,0 +1,91 @@
+import { createHash } from "node:crypto";
+import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
+import * as v from "valibot";
+import { type Family, parseCidr } from "../domain/cidr.ts";
+
+const cidr = v.pipe(
+  v.string(),
+  v.maxLength(64),
+  v.check((value) => isCanonical(value), "is not a canonical CIDR"),
+);
+const epochSeconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000));
+const epochMillis = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000_000));
+const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
+
+const report = v.object({
+  kind: v.literal("block"),
+  cidr,
+  family: v.picklist([4, 6] satisfies Family[]),
+  expiresAt: epochSeconds,
+  reportedAt: epochMillis,
+  severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
+  reason: v.pipe(v.string(), v.maxLength(256)),
+  detector: name,
+  requestId: name,
+});
+const unblock = v.object({
+  kind: v.literal("unblock"),
+  cidr,
+  requestedAt: epochMillis,
+  operator: name,
+  requestId: name,
+});
+
+/** What travels through the queue. */
+export const message = v.variant("kind", [report, unblock]);
+export type Message = v.InferOutput<typeof message>;
+export type BlockMessage = v.InferOutput<typeof report>;
+export type UnblockMessage = v.InferOutput<typeof unblock>;
+
+/** The queue could not take a message: nothing was accepted. */
+export class QueueUnavailableError extends Error {
+  override readonly name = "QueueUnavailableError";
+}
+
+export type Queue = {
+  /**
+   * Resolves once SQS has stored the message (or folded it into an equal one).
+   * @throws QueueUnavailableError after the SDK's own retries
+   */
+  send(message: Message, deduplicationId: string): Promise<void>;
+};
+
+export type QueueConfig = {
+  readonly url: string;
+  readonly aclId: string;
+  /** Message groups per ACL; order holds per address. */
+  readonly shards: number;
+};
+
+export function createQueue(sqs: SQSClient, { url, aclId, shards }: QueueConfig): Queue {
+  return {
+    async send(message, deduplicationId) {
+      try {
+        await sqs.send(
+          new SendMessageCommand({
+            QueueUrl: url,
+            MessageBody: JSON.stringify(message),
+            MessageGroupId: groupOf(message.cidr, aclId, shards),
+            MessageDeduplicationId: deduplicationId,
+          }),
+        );
+      } catch (cause) {
+        throw new QueueUnavailableError("The queue could not take the message.", { cause });
+      }
+    },
+  };
+}
+
+/** The message group: the ACL's id, and with several shards the shard of the address. */
+export function groupOf(cidr: string, aclId: string, shards: number): string {
+  if (shards === 1) return aclId;
+  return `${aclId}.${createHash("sha256").update(cidr).digest().readUInt32BE() % shards}`;
+}
+
+function isCanonical(value: string): boolean {
+  try {
+    return parseCidr(value).text === value;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,45 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import * as v from "valibot";
+import type { Logger } from "./log.ts";
+import type { Parameters } from "./parameters.ts";
+
+/** Who calls. The name tells detectors apart, in the log and in the table. */
+export type Caller = { readonly name: string; readonly role: "detector" | "operator" };
+
+const tokenList = v.array(
+  v.object({
+    name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/)),
+    role: v.picklist(["detector", "operator"]),
+    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  }),
+);
+
+export type Tokens = {
+  /** The caller that a token belongs to. @throws Error where no list could ever be read */
+  callerOf(token: string): Promise<Caller | undefined>;
+};
+
+/**
+ * The callers, by their tokens. The store knows only SHA-256 digests; every digest is compared, each
+ * in constant time, so that neither time nor store gives a token away. While the store cannot be
+ * read, the last list that could be holds: a failing store must not turn blocks away.
+ */
+export function createTokens(
+  parameters: Parameters,
+  parameterName: string,
+  log: Pick<Logger, "error">,
+): Tokens {
+  let known: v.InferOutput<typeof tokenList> | undefined;
+  return {
+    async callerOf(token) {
+      try {
+        known = v.parse(tokenList, JSON.parse(await parameters.get(parameterName)));
+      } catch (error) {
+        log.error("The list of tokens cannot be read", error as Error);
+        if (!known) throw error;
+      }
+      const digest = createHash("sha256").update(token).digest();
+      return known.filter(({ sha256 }) => timingSafeEqual(Buffer.from(sha256, "hex"), digest))[0];
+    },
+  };
+}

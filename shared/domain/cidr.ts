@@ -1,0 +1,106 @@
+import ip from "ipaddr.js";
+
+export type Family = 4 | 6;
+
+/** An address or range, parsed. `text` is the canonical form, which EC2 stores and shows. */
+export type Cidr = {
+  readonly text: string;
+  readonly family: Family;
+  readonly prefix: number;
+  /** First and last address of the range, as numbers. */
+  readonly first: bigint;
+  readonly last: bigint;
+};
+
+/** The text is neither an IPv4 or IPv6 address nor a range of them in CIDR notation. */
+export class InvalidAddressError extends Error {
+  override readonly name = "InvalidAddressError";
+}
+
+export const BITS: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
+
+/** `::ffff:0:0/96`, where IPv6 carries IPv4 addresses. */
+const MAPPED_PREFIX = 96;
+
+/**
+ * Parses an address (`203.0.113.9`) or a range (`203.0.113.0/24`, `2001:db8::/48`) strictly: four
+ * plain decimal octets without leading zeros (which some resolvers read as octal), no zone id, no
+ * white space. Host bits are cleared, as EC2 does; an IPv4-mapped IPv6 address is its IPv4 address.
+ *
+ * @throws InvalidAddressError with one sentence that names the text (cut at 64 characters)
+ * @see https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html
+ */
+export function parseCidr(text: string): Cidr {
+  const [address = "", prefixText, ...more] = text.split("/");
+  if (more.length > 0 || !isStrictAddress(address)) throw invalid(text);
+  const parsed = ip.parse(address);
+  const family: Family = parsed.kind() === "ipv4" ? 4 : 6;
+  const prefix = prefixText === undefined ? BITS[family] : parsePrefix(prefixText);
+  if (prefix === undefined || prefix > BITS[family]) throw invalid(text);
+
+  if (parsed instanceof ip.IPv6 && parsed.isIPv4MappedAddress() && prefix >= MAPPED_PREFIX) {
+    return rangeOf(toNumber(parsed.toIPv4Address().toByteArray()), prefix - MAPPED_PREFIX, 4);
+  }
+  return rangeOf(toNumber(parsed.toByteArray()), prefix, family);
+}
+
+/** Whether every address of `inner` is in `outer`. */
+export function contains(outer: Cidr, inner: Cidr): boolean {
+  return outer.family === inner.family && outer.first <= inner.first && inner.last <= outer.last;
+}
+
+/** Whether the two have an address in common. */
+export function overlaps(a: Cidr, b: Cidr): boolean {
+  return a.family === b.family && a.first <= b.last && b.first <= a.last;
+}
+
+/** The range of `prefix` bits that `cidr` lies in; the sibling's parent is `widen(cidr, prefix - 1)`. */
+export function widen(cidr: Cidr, prefix: number): Cidr {
+  return rangeOf(cidr.first, prefix, cidr.family);
+}
+
+/** How many addresses the range has. */
+export function size(cidr: Cidr): bigint {
+  return cidr.last - cidr.first + 1n;
+}
+
+function rangeOf(address: bigint, prefix: number, family: Family): Cidr {
+  const hostMask = (1n << BigInt(BITS[family] - prefix)) - 1n;
+  const first = address & ~hostMask;
+  return {
+    text: `${format(first, family)}/${prefix}`,
+    family,
+    prefix,
+    first,
+    last: first | hostMask,
+  };
+}
+
+function isStrictAddress(text: string): boolean {
+  if (text.includes("%")) return false;
+  const embedded = text.slice(text.lastIndexOf(":") + 1);
+  if (embedded.includes(".") && !ip.IPv4.isValidFourPartDecimal(embedded)) return false;
+  return text.includes(":") ? ip.IPv6.isValid(text) : ip.IPv4.isValidFourPartDecimal(text);
+}
+
+function parsePrefix(text: string): number | undefined {
+  return /^(0|[1-9]\d{0,2})$/.test(text) ? Number(text) : undefined;
+}
+
+function toNumber(bytes: readonly number[]): bigint {
+  return bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+}
+
+function format(address: bigint, family: Family): string {
+  const bytes = Array.from({ length: BITS[family] / 8 }, (_, index) =>
+    Number((address >> BigInt(BITS[family] - 8 * (index + 1))) & 0xffn),
+  );
+  const parsed = ip.fromByteArray(bytes);
+  return parsed instanceof ip.IPv6 ? parsed.toRFC5952String() : parsed.toString();
+}
+
+function invalid(text: string): InvalidAddressError {
+  return new InvalidAddressError(
+    `"${text.slice(0, 64)}" is not an IPv4 or IPv6 address or a range in CIDR notation.`,
+  );
+}

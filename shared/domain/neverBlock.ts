@@ -1,0 +1,49 @@
+import { type Cidr, overlaps, parseCidr } from "./cidr.ts";
+
+/** A range that must not be blocked, and why, in the words that the caller and the log see. */
+export type Protected = { readonly cidr: Cidr; readonly why: string };
+export type NeverBlock = readonly Protected[];
+
+/**
+ * Ranges that are nobody's address on the internet, so that a deny could only hurt the owner. The
+ * documentation ranges (192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 2001:db8::/32) are left out:
+ * a deny of them hurts nobody, and examples and tests live there.
+ *
+ * @see https://www.iana.org/assignments/iana-ipv4-special-registry
+ * @see https://www.iana.org/assignments/ipv6-address-space (only 2000::/3 is global unicast)
+ */
+export const SPECIAL_RANGES: NeverBlock = protect([
+  ["0.0.0.0/8", "this network"],
+  ["10.0.0.0/8", "private range"],
+  ["100.64.0.0/10", "shared range of carriers"],
+  ["127.0.0.0/8", "loopback"],
+  ["169.254.0.0/16", "link-local"],
+  ["172.16.0.0/12", "private range"],
+  ["192.0.0.0/24", "protocol assignments"],
+  ["192.168.0.0/16", "private range"],
+  ["198.18.0.0/15", "benchmarking range"],
+  ["224.0.0.0/4", "multicast"],
+  ["240.0.0.0/4", "reserved range"],
+  ["::/128", "unspecified address"],
+  ["::1/128", "loopback"],
+  ["64:ff9b::/96", "NAT64 range"],
+  ["fc00::/7", "private range"],
+  ["fe80::/10", "link-local"],
+  ["ff00::/8", "multicast"],
+  ["::/3", "not global unicast"],
+  ["4000::/2", "not global unicast"],
+  ["8000::/1", "not global unicast"],
+]);
+
+/** Parses `[cidr, why]` pairs. @throws InvalidAddressError */
+export function protect(ranges: Iterable<readonly [cidr: string, why: string]>): NeverBlock {
+  return Array.from(ranges, ([cidr, why]) => ({ cidr: parseCidr(cidr), why }));
+}
+
+/**
+ * Why `cidr` must not be blocked, or undefined where it may. It must not as soon as one address is
+ * shared, so a wanted range that merely contains a protected address is refused too.
+ */
+export function protectedBy(neverBlock: NeverBlock, cidr: Cidr): Protected | undefined {
+  return neverBlock.find((range) => overlaps(range.cidr, cidr));
+}

@@ -1,0 +1,365 @@
+import { fitIntoSlots } from "./capacity.ts";
+import { type Cidr, contains, type Family, parseCidr } from "./cidr.ts";
+import { type NeverBlock, protectedBy } from "./neverBlock.ts";
+
+// The brain of the product. For one direction of one network ACL it compares what is wanted with
+// what is there, and answers with the EC2 calls that lead from one to the other.
+//
+//   number in our range      wanted               there                   → what happens
+//   ─────────────────────────────────────────────────────────────────────────────────────────────
+//   ours (a recorded slot)   the same range       the same range            nothing
+//   ours                     another range        a plain deny              replace
+//   ours                     a range              nothing (lost, or by hand) create
+//   ours                     nothing              a plain deny              delete
+//   ours                     —                    no plain deny             a person took the number:
+//                                                                           the slot is given up
+//   free                     a range without slot nothing                   create
+//   not ours                 —                    anything                  left alone, reported
+//   outside our range        —                    anything                  never looked at
+//
+// A number is ours from before we ask EC2 for an entry until EC2 has shown it gone: `slots` is
+// written to the table before the changes are applied. Hence an entry that we do not remember is a
+// person's, and is never touched, even a plain deny.
+
+/** Numbers of the rules, 1–32766, that Portcullis may use; lower numbers are evaluated first. */
+export type NumberRange = { readonly first: number; readonly last: number };
+
+/** The two rule lists of a network ACL. */
+export type Direction = "ingress" | "egress";
+
+/** An entry of the ACL, one direction. `cidr` is canonical. */
+export type AclEntry = {
+  readonly ruleNumber: number;
+  readonly cidr: string;
+  /** Denies all protocols and ports: the only kind of entry that Portcullis makes. */
+  readonly isPlainDeny: boolean;
+};
+
+/** A rule number that is ours. */
+export type Slot = {
+  /** The range that we want at this number; null where the entry is on its way out. */
+  readonly cidr: string | null;
+  /** Epoch milliseconds at which EC2 confirmed it; absent while it has not. */
+  readonly confirmedAt?: number;
+};
+
+/** Our rule numbers in one direction, by number. */
+export type Slots = Readonly<Record<number, Slot>>;
+
+export type Wanted = { readonly cidr: string; readonly expiresAt: number };
+
+export type Change = {
+  readonly kind: "create" | "replace" | "delete";
+  readonly ruleNumber: number;
+  /** What the entry denies afterwards; null for a delete. */
+  readonly cidr: string | null;
+  /** What it denied before; null for a create. */
+  readonly before: string | null;
+  /** Rule numbers whose changes must have succeeded, or this one would open a gap. */
+  readonly needs: readonly number[];
+};
+
+export type PlanInput = {
+  /** Wanted blocks of both families, strongest first within a family. */
+  readonly wanted: readonly Wanted[];
+  readonly slots: Slots;
+  readonly actual: readonly AclEntry[];
+  /** How many entries each family may have. */
+  readonly limits: Readonly<Record<Family, number>>;
+  readonly numbers: NumberRange;
+  /** Undefined where the list could not be read: then nothing new is blocked. */
+  readonly neverBlock: NeverBlock | undefined;
+  /** How many innocent addresses merged ranges may cover, per family; 0 merges without loss. */
+  readonly maxInnocents: number;
+  /** Epoch milliseconds. */
+  readonly now: number;
+};
+
+export type Plan = {
+  /** The numbers that are ours once the changes are applied, to be recorded before they are. */
+  readonly slots: Slots;
+  /** In the order in which they must be applied. */
+  readonly changes: readonly Change[];
+  /** Entries in our number range that are a person's. */
+  readonly foreign: readonly AclEntry[];
+  /** Slots that a person emptied or changed, and that this plan repairs. */
+  readonly drifted: readonly number[];
+};
+
+/**
+ * How long a confirmed write is believed against what DescribeNetworkAcls shows, in milliseconds:
+ * EC2's reads are eventually consistent.
+ *
+ * @see https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+ */
+export const SETTLE_MS = 5_000;
+
+/**
+ * Plans the changes of one direction. Pure and total; the laws it keeps are the properties in
+ * `test/shared/domain/plan.property.test.ts`, among them: applied, it has nothing left to do; no
+ * address that stays wanted is ever uncovered, not even between two calls; never more than `limits`
+ * entries; never a person's entry; one EC2 call for each entry that changes.
+ */
+export function plan(input: PlanInput): Plan {
+  const owned = ownedNumbers(input);
+  const draft: Draft = {
+    owned,
+    freeNumbers: freeNumbers(input, owned),
+    next: new Map(),
+    urgent: [],
+    changes: [],
+    deletes: [],
+  };
+  planFamily(4, input, draft);
+  planFamily(6, input, draft);
+  forgetWhatIsGone(draft);
+  return {
+    slots: Object.fromEntries(draft.next),
+    changes: [...draft.urgent, ...draft.changes, ...draft.deletes],
+    foreign: foreignEntries(input, owned),
+    drifted: [...owned.values()].filter((one) => one.drifted).map((one) => one.ruleNumber),
+  };
+}
+
+/** One of our numbers, with what we believe is there. */
+type Owned = {
+  readonly ruleNumber: number;
+  readonly slot: Slot;
+  /** The range denied there; null where there is nothing. */
+  readonly there: Cidr | null;
+  /** The record is unconfirmed, so that an entry may be there that is not shown yet. */
+  readonly isUncertain: boolean;
+  readonly drifted: boolean;
+};
+
+type Draft = {
+  readonly owned: ReadonlyMap<number, Owned>;
+  /** Numbers that nobody uses, lowest first. */
+  readonly freeNumbers: number[];
+  readonly next: Map<number, Slot>;
+  readonly urgent: Change[];
+  readonly changes: Change[];
+  readonly deletes: Change[];
+};
+
+function ownedNumbers({ slots, actual, now }: PlanInput): Map<number, Owned> {
+  const shown = new Map(actual.map((entry) => [entry.ruleNumber, entry]));
+  const owned = new Map<number, Owned>();
+  for (const [key, slot] of Object.entries(slots)) {
+    const ruleNumber = Number(key);
+    const entry = shown.get(ruleNumber);
+    if (entry && !entry.isPlainDeny) continue; // a person took the number
+    const isConfirmed = slot.confirmedAt !== undefined;
+    const isSettled = isConfirmed && now - slot.confirmedAt >= SETTLE_MS;
+    const there = isConfirmed && !isSettled ? slot.cidr : (entry?.cidr ?? null);
+    if (isSettled && slot.cidr === null && there === null) continue; // gone, and shown gone
+    owned.set(ruleNumber, {
+      ruleNumber,
+      slot,
+      there: there === null ? null : parseCidr(there),
+      isUncertain: !isConfirmed && there !== slot.cidr,
+      drifted: isSettled && there !== slot.cidr,
+    });
+  }
+  return owned;
+}
+
+function freeNumbers({ numbers, actual }: PlanInput, owned: ReadonlyMap<number, Owned>): number[] {
+  const taken = new Set(actual.map((entry) => entry.ruleNumber));
+  const all = Array.from({ length: numbers.last - numbers.first + 1 }, (_, i) => numbers.first + i);
+  return all.filter((number) => !taken.has(number) && !owned.has(number));
+}
+
+function foreignEntries({ numbers, actual }: PlanInput, owned: ReadonlyMap<number, Owned>) {
+  return actual.filter(
+    ({ ruleNumber }) =>
+      ruleNumber >= numbers.first && ruleNumber <= numbers.last && !owned.has(ruleNumber),
+  );
+}
+
+/**
+ * The entries of one family. An entry that is no longer wanted as it stands is one of:
+ *
+ *   merged     a wanted range contains it      the first of them becomes that range, the rest is free
+ *   split      it contains wanted ranges       these are placed first; the entry becomes the last one
+ *   free       neither                         becomes another wanted range, or is deleted
+ *
+ * In this order no address that stays wanted is uncovered between two calls, and because merging
+ * frees numbers before splitting takes them, the limit holds between two calls as well.
+ */
+function planFamily(family: Family, input: PlanInput, draft: Draft): void {
+  const mine = [...draft.owned.values()].filter(
+    ({ ruleNumber, there, slot }) =>
+      !draft.next.has(ruleNumber) &&
+      (there
+        ? there.family === family
+        : slot.cidr === null || parseCidr(slot.cidr).family === family),
+  );
+  const isVacant = (one: Owned) => one.there === null && !one.isUncertain;
+  const vacant = mine.filter(isVacant);
+  const held = mine.filter((one) => !isVacant(one));
+
+  const capacity = Math.min(input.limits[family], mine.length + draft.freeNumbers.length);
+  const targets = fitIntoSlots(
+    allowed(family, input, held),
+    capacity,
+    input.neverBlock,
+    input.neverBlock ? input.maxInnocents : 0,
+  );
+
+  const byRange = new Map<string, Owned>();
+  for (const one of held) {
+    if (one.there && !one.isUncertain && !byRange.has(one.there.text))
+      byRange.set(one.there.text, one);
+  }
+  const kept = new Map<string, Owned>();
+  for (const target of targets) {
+    const holder = byRange.get(target.text);
+    if (!holder) continue;
+    kept.set(target.text, holder);
+    const confirmedAt = holder.slot.confirmedAt ?? input.now;
+    draft.next.set(holder.ruleNumber, { cidr: target.text, confirmedAt });
+  }
+  const unplaced = targets.filter((target) => !kept.has(target.text));
+  const surplus = held.filter((one) => !draft.next.has(one.ruleNumber));
+  let occupied = held.length;
+
+  const free: Available[] = [];
+  const put = (target: Cidr, at: Available, list = draft.changes) => {
+    draft.next.set(at.ruleNumber, { cidr: target.text });
+    const { ruleNumber, before, needs } = at;
+    list.push({
+      kind: before ? "replace" : "create",
+      ruleNumber,
+      cidr: target.text,
+      before,
+      needs,
+    });
+    return ruleNumber;
+  };
+  const remove = ({ ruleNumber, before, needs }: Available, list = draft.deletes) => {
+    draft.next.set(ruleNumber, { cidr: null });
+    list.push({ kind: "delete", ruleNumber, cidr: null, before, needs });
+  };
+
+  const isProtected = (one: Owned) =>
+    one.there !== null && !!input.neverBlock && !!protectedBy(input.neverBlock, one.there);
+  const placed = new Map<string, number>();
+  const whole: { one: Owned; there: Cidr }[] = [];
+  for (const one of surplus) {
+    const merged = one.there && unplaced.find((target) => one.there && contains(target, one.there));
+    if (!one.there || isProtected(one)) {
+      free.push({ ...availableOf(one), isUrgent: isProtected(one) });
+    } else if (!merged) {
+      whole.push({ one, there: one.there });
+    } else if (placed.has(merged.text)) {
+      free.push({ ...availableOf(one), needs: placedInside(merged, placed) });
+    } else {
+      placed.set(merged.text, put(merged, availableOf(one)));
+    }
+  }
+
+  const lasts: { at: Available; last: Cidr; there: Cidr }[] = [];
+  const claimed = new Set(placed.keys());
+  // The narrowest first, so that a range inside two of them stays covered by the other meanwhile.
+  for (const { one, there } of whole.toSorted((a, b) => b.there.prefix - a.there.prefix)) {
+    const parts = unplaced
+      .filter(({ text }) => !claimed.has(text))
+      .filter((t) => contains(there, t));
+    for (const part of parts) claimed.add(part.text);
+    const last = parts.at(-1);
+    if (last) lasts.push({ at: availableOf(one), last, there });
+    else free.push({ ...availableOf(one), needs: placedInside(there, placed) });
+  }
+  const isReserved = (at: Available) => unplaced.some(({ text }) => text === at.recorded);
+  free.sort(
+    (a, b) =>
+      Number(b.isUrgent) - Number(a.isUrgent) || Number(isReserved(a)) - Number(isReserved(b)),
+  );
+
+  // More entries than allowed (the limit was lowered): the count comes down before anything else.
+  for (; occupied > capacity && free.length > 0; occupied--) {
+    const at = free.pop();
+    if (at) remove(at, at.isUrgent ? draft.urgent : draft.changes);
+  }
+  for (const target of unplaced) {
+    if (placed.has(target.text) || lasts.some(({ last }) => last === target)) continue;
+    const at = take(target, free, vacant, draft);
+    if (!at) continue;
+    placed.set(target.text, put(target, at, at.isUrgent ? draft.urgent : draft.changes));
+  }
+  for (const { at, last, there } of lasts) put(last, { ...at, needs: placedInside(there, placed) });
+  for (const at of free) remove(at, at.isUrgent ? draft.urgent : draft.deletes);
+}
+
+/** The numbers of the ranges in `outer` (or equal to it) that this plan puts in place. */
+function placedInside(outer: Cidr, placed: ReadonlyMap<string, number>): number[] {
+  return [...placed]
+    .filter(([text]) => contains(outer, parseCidr(text)))
+    .map(([, number]) => number);
+}
+
+/** A number that can take a range, and what a call on it must mind. */
+type Available = {
+  readonly ruleNumber: number;
+  readonly before: string | null;
+  /** What the record wants there: a range goes back to its own number. */
+  readonly recorded: string | null;
+  readonly needs: readonly number[];
+  /** It denies a protected address and must go first. */
+  readonly isUrgent: boolean;
+};
+
+function availableOf({ ruleNumber, slot, there }: Owned): Available {
+  const before = there?.text ?? slot.cidr;
+  return { ruleNumber, before, recorded: slot.cidr, needs: [], isUrgent: false };
+}
+
+/** The best number for a range: its own, then one whose entry is not wanted any more, then a new one. */
+function take(
+  target: Cidr,
+  free: Available[],
+  vacant: Owned[],
+  draft: Draft,
+): Available | undefined {
+  const own = free.findIndex((at) => at.recorded === target.text);
+  if (free.length > 0) return free.splice(Math.max(own, 0), 1)[0];
+  const ownVacant = vacant.findIndex((one) => one.slot.cidr === target.text);
+  const empty = vacant.splice(Math.max(ownVacant, 0), 1)[0];
+  if (empty) return { ...availableOf(empty), before: null };
+  const ruleNumber = draft.freeNumbers.shift();
+  if (ruleNumber === undefined) return undefined;
+  return { ruleNumber, before: null, recorded: null, needs: [], isUrgent: false };
+}
+
+/** The wanted ranges of a family that may be denied. */
+function allowed(
+  family: Family,
+  { wanted, neverBlock, now }: PlanInput,
+  held: readonly Owned[],
+): Cidr[] {
+  return wanted
+    .filter(({ expiresAt }) => expiresAt * 1000 > now)
+    .map(({ cidr }) => parseCidr(cidr))
+    .filter((cidr) => cidr.family === family)
+    .filter((cidr) =>
+      neverBlock
+        ? !protectedBy(neverBlock, cidr)
+        : held.some(({ there }) => there !== null && contains(there, cidr)),
+    );
+}
+
+/** Numbers that no range took: empty ones stay on record until EC2's reads have caught up. */
+function forgetWhatIsGone({ owned, next, deletes }: Draft): void {
+  for (const { ruleNumber, slot, there } of owned.values()) {
+    if (next.has(ruleNumber)) continue;
+    if (slot.cidr === null && slot.confirmedAt !== undefined && there === null) {
+      next.set(ruleNumber, slot);
+    } else if (slot.confirmedAt !== undefined && there === null) {
+      // A person deleted our entry, and it is not wanted any more.
+    } else {
+      next.set(ruleNumber, { cidr: null });
+      deletes.push({ kind: "delete", ruleNumber, cidr: null, before: slot.cidr, needs: [] });
+    }
+  }
+}
