@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DescribeNetworkAclsCommand, type EC2Client } from "@aws-sdk/client-ec2";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
@@ -69,6 +69,8 @@ export async function startCloud({
   if ("heldBy" in lock) {
     throw new SetupError(`The local cloud in ${localDir} runs already (process ${lock.heldBy}).`);
   }
+
+  const resumed = existsSync(stateDir);
 
   /** What has been started, to be stopped in the opposite order. */
   const stops: ((options: { keepState: boolean }) => Promise<void>)[] = [async () => lock.free()];
@@ -183,7 +185,7 @@ export async function startCloud({
     stops.push(async () => rmSync(stackFile, { force: true }));
     return { stack, localDir, failed: engines.failed, stop };
   } catch (error) {
-    await stop({ keepState: true });
+    await stop({ keepState: resumed });
     throw error;
   }
 }

@@ -43,15 +43,16 @@ export async function packageServices(codeDir: string, root = PROJECT_ROOT): Pro
       writeJson(`${state}.json`, { sources, outputs: fingerprint(artefactsIn(outputs)) });
     }
     for (const file of artefactsIn(outputs)) if (file.endsWith(".zip")) unpack(file, codeDir);
-    return {
-      templates: outputs.map(
-        (output) => JSON.parse(readFileSync(join(output, TEMPLATE), "utf8")) as Template,
-      ),
-      codeDir,
-    };
+    return { templates: outputs.map((output) => readTemplate(join(output, TEMPLATE))), codeDir };
   } finally {
     lock.free();
   }
+}
+
+function readTemplate(path: string): Template {
+  const template = readJson<Template>(path);
+  if (template) return template;
+  throw new SetupError(`${path} is missing: does something else package at the same time?`);
 }
 
 function servicePaths(root: string): string[] {

@@ -222,7 +222,6 @@ function planFamily(family: Family, input: PlanInput, draft: Draft): void {
   }
   const unplaced = targets.filter((target) => !kept.has(target.text));
   const surplus = held.filter((one) => !draft.next.has(one.ruleNumber));
-  let occupied = held.length;
 
   const free: Available[] = [];
   const put = (target: Cidr, at: Available, list = draft.changes) => {
@@ -247,15 +246,22 @@ function planFamily(family: Family, input: PlanInput, draft: Draft): void {
   const placed = new Map<string, number>();
   const whole: { one: Owned; there: Cidr }[] = [];
   for (const one of surplus) {
-    const merged = one.there && unplaced.find((target) => one.there && contains(target, one.there));
-    if (!one.there || isProtected(one)) {
-      free.push({ ...availableOf(one), isUrgent: isProtected(one) });
+    const at = availableOf(one);
+    const { there } = one;
+    const merged = there && unplaced.find((target) => contains(target, there));
+    if (!there) {
+      free.push(at);
+    } else if (isProtected(one)) {
+      // The owner's access goes before a gap; one wanted part of the entry can stay covered.
+      const part = unplaced.find((target) => !placed.has(target.text) && contains(there, target));
+      if (part) placed.set(part.text, put(part, at, draft.urgent));
+      else free.push({ ...at, isUrgent: true });
     } else if (!merged) {
-      whole.push({ one, there: one.there });
+      whole.push({ one, there });
     } else if (placed.has(merged.text)) {
-      free.push({ ...availableOf(one), needs: placedInside(merged, placed) });
+      free.push({ ...at, needs: placedInside(merged, placed) });
     } else {
-      placed.set(merged.text, put(merged, availableOf(one)));
+      placed.set(merged.text, put(merged, at));
     }
   }
 
@@ -271,25 +277,25 @@ function planFamily(family: Family, input: PlanInput, draft: Draft): void {
     if (last) lasts.push({ at: availableOf(one), last, there });
     else free.push({ ...availableOf(one), needs: placedInside(there, placed) });
   }
-  const isReserved = (at: Available) => unplaced.some(({ text }) => text === at.recorded);
+  // A range goes back to its own number, unless (after a crash, with a lowered limit) that might be
+  // one entry too many: then what is surely there is reused first, and what may be there goes first.
+  const isOver = held.length > capacity;
+  const isLater = (at: Available) =>
+    isOver ? at.isUncertain : unplaced.some(({ text }) => text === at.recorded);
   free.sort(
-    (a, b) =>
-      Number(b.isUrgent) - Number(a.isUrgent) || Number(isReserved(a)) - Number(isReserved(b)),
+    (a, b) => Number(b.isUrgent) - Number(a.isUrgent) || Number(isLater(a)) - Number(isLater(b)),
   );
 
-  // More entries than allowed (the limit was lowered): the count comes down before anything else.
-  for (; occupied > capacity && free.length > 0; occupied--) {
-    const at = free.pop();
-    if (at) remove(at, at.isUrgent ? draft.urgent : draft.changes);
-  }
   for (const target of unplaced) {
     if (placed.has(target.text) || lasts.some(({ last }) => last === target)) continue;
-    const at = take(target, free, vacant, draft);
+    const at = take(target, free, vacant, draft, isOver);
     if (!at) continue;
     placed.set(target.text, put(target, at, at.isUrgent ? draft.urgent : draft.changes));
   }
   for (const { at, last, there } of lasts) put(last, { ...at, needs: placedInside(there, placed) });
-  for (const at of free) remove(at, at.isUrgent ? draft.urgent : draft.deletes);
+  for (const at of free) {
+    remove(at, at.isUrgent || (isOver && at.isUncertain) ? draft.urgent : draft.deletes);
+  }
 }
 
 /** The numbers of the ranges in `outer` (or equal to it) that this plan puts in place. */
@@ -308,11 +314,14 @@ type Available = {
   readonly needs: readonly number[];
   /** It denies a protected address and must go first. */
   readonly isUrgent: boolean;
+  /** Nothing is shown there, but something may be. */
+  readonly isUncertain: boolean;
 };
 
 function availableOf({ ruleNumber, slot, there }: Owned): Available {
   const before = there?.text ?? slot.cidr;
-  return { ruleNumber, before, recorded: slot.cidr, needs: [], isUrgent: false };
+  const isUncertain = there === null;
+  return { ruleNumber, before, recorded: slot.cidr, needs: [], isUrgent: false, isUncertain };
 }
 
 /** The best number for a range: its own, then one whose entry is not wanted any more, then a new one. */
@@ -321,15 +330,17 @@ function take(
   free: Available[],
   vacant: Owned[],
   draft: Draft,
+  isOver: boolean,
 ): Available | undefined {
-  const own = free.findIndex((at) => at.recorded === target.text);
+  const own = isOver ? 0 : free.findIndex((at) => at.recorded === target.text);
   if (free.length > 0) return free.splice(Math.max(own, 0), 1)[0];
   const ownVacant = vacant.findIndex((one) => one.slot.cidr === target.text);
   const empty = vacant.splice(Math.max(ownVacant, 0), 1)[0];
   if (empty) return { ...availableOf(empty), before: null };
   const ruleNumber = draft.freeNumbers.shift();
   if (ruleNumber === undefined) return undefined;
-  return { ruleNumber, before: null, recorded: null, needs: [], isUrgent: false };
+  const nothing = { before: null, recorded: null, needs: [], isUrgent: false, isUncertain: false };
+  return { ruleNumber, ...nothing };
 }
 
 /** The wanted ranges of a family that may be denied. */

@@ -7,7 +7,7 @@ type Queue = ReturnType<Stores["sqsStore"]["createQueue"]>;
 /** The parts of the queue and of its persistence that are put right here, private ones included. */
 type FifoQueue = Pick<
   Queue,
-  "fifoMessages" | "fifoLockedGroups" | "processTimers" | "changeVisibility"
+  "fifoMessages" | "fifoLockedGroups" | "inflightMessages" | "processTimers" | "changeVisibility"
 > & { dequeueFifo(max: number, ...rest: unknown[]): unknown[] };
 type Sqlite = {
   exec(sql: string): void;
@@ -73,8 +73,9 @@ function followSqs(queue: FifoQueue): void {
 
   // What comes back into its group takes its old place; fauxqs puts each before the last.
   queue.processTimers = function () {
+    const { size } = this.inflightMessages;
     processTimers.call(this);
-    inOrder(this);
+    if (this.inflightMessages.size < size) inOrder(this);
   };
   queue.changeVisibility = function (...args) {
     changeVisibility.apply(this, args);

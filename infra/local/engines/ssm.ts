@@ -1,7 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import * as v from "valibot";
-import { messageOf } from "../errors.ts";
 import { readJson, writeJson } from "../files.ts";
 
 type Parameter = { value: string; type: string; version: number; modifiedAtSeconds: number };
@@ -108,7 +107,7 @@ async function answerTo(
     return { status: 200, body: actions[action]?.(JSON.parse(text)) };
   } catch (error) {
     const code = error instanceof SsmError ? error.code : "ValidationException";
-    return { status: 400, body: { __type: code, message: messageOf(error) } };
+    return { status: 400, body: { __type: code, message: (error as Error).message } };
   }
 }
 

@@ -11,6 +11,8 @@ import type { EventSource } from "./source.ts";
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HEADER_BYTES = 10_240;
 const INTEGRATION_TIMEOUT_MS = 30_000;
+/** Callers that are still sending by then are cut off. */
+const STOP_TIMEOUT_MS = 6_000;
 
 /** What goes back to the caller. */
 type Answer = {
@@ -55,7 +57,7 @@ export async function startHttpSource(options: {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
-      await Promise.all(running);
+      await within(STOP_TIMEOUT_MS, Promise.all(running));
       server.closeAllConnections();
       await closed;
     },
