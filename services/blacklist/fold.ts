@@ -29,7 +29,7 @@ export function createFold(queue: Queue) {
       const after = unblocks.get(message.cidr);
       if (earlier && foldsInto(message, earlier)) return earlier;
       await queue.send(message, deduplicationId(message, after));
-      words.set(key, message, { ttl: foldWindowMs(durationSeconds(message)) });
+      words.set(key, message);
       return message;
     },
 
@@ -42,9 +42,12 @@ export function createFold(queue: Queue) {
   };
 }
 
+/** By the messages' own times: a function that Lambda freezes meanwhile may have lost count. */
 function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
   return (
-    durationSeconds(message) <= durationSeconds(earlier) && message.severity <= earlier.severity
+    durationSeconds(message) <= durationSeconds(earlier) &&
+    message.severity <= earlier.severity &&
+    message.reportedAt - earlier.reportedAt < foldWindowMs(durationSeconds(earlier))
   );
 }
 

@@ -1,6 +1,3 @@
-import middy from "@middy/core";
-import httpRouter, { type Route } from "@middy/http-router";
-import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
 import { createLogger } from "../../shared/aws/log.ts";
 import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
@@ -9,9 +6,8 @@ import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { createTable } from "../../shared/aws/table.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
-import { block, unblock } from "./blacklist.ts";
+import { createApp } from "./app.ts";
 import { createFold } from "./fold.ts";
-import { authenticated, errorAnswers, notFound, shape } from "./http.ts";
 import { settings } from "./settings.ts";
 
 const config = readSettings(settings, process.env);
@@ -32,22 +28,4 @@ const blacklist = {
   log,
 };
 
-const blockRoute = authenticated(tokens, "detector", ({ fields, caller, sourceIp }) =>
-  block(fields, caller, sourceIp, blacklist, Date.now()),
-);
-const unblockRoute = authenticated(tokens, "operator", ({ fields, caller }) =>
-  unblock(fields, caller, blacklist, Date.now()),
-);
-
-const health = async () => shape({ status: 200, body: { status: "ok" } });
-
-const routes: Route<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>[] = [
-  { method: "GET", path: "/health", handler: health },
-  { method: "GET", path: "/blacklistip", handler: blockRoute },
-  { method: "POST", path: "/blacklistip", handler: blockRoute },
-  { method: "DELETE", path: "/blacklistip", handler: unblockRoute },
-];
-
-export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
-  .use(errorAnswers(log))
-  .handler(httpRouter({ routes, notFoundResponse: notFound(routes) }));
+export const handler = createApp(tokens, blacklist, Date.now);

@@ -101,7 +101,8 @@ export function reasonOf({ reason }: Fields): string {
   return reason
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
     .trim()
-    .slice(0, MAX_REASON);
+    .slice(0, MAX_REASON)
+    .toWellFormed(); // the cut may leave half a character, which no store takes
 }
 
 function duplicate(name: string): Refusal {

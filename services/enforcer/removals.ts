@@ -32,14 +32,10 @@ export function removalsIn(records: readonly DynamoDBRecord[]): Removal[] {
     if (record.eventName !== "REMOVE" || !image) return [];
     const parsed = v.safeParse(block, unmarshall(image as Record<string, DynamoValue>));
     if (!parsed.success) return [];
-    const removedAt = record.dynamodb?.ApproximateCreationDateTime ?? Number.POSITIVE_INFINITY;
+    const removedAt = record.dynamodb?.ApproximateCreationDateTime ?? 0;
     const identity: { type?: string; principalId?: string } | undefined = record.userIdentity;
-    return [
-      {
-        block: parsed.output,
-        byTtl: identity?.type === "Service" && identity.principalId === "dynamodb.amazonaws.com",
-        hasEnded: parsed.output.expiresAt <= removedAt,
-      },
-    ];
+    const byTtl = identity?.type === "Service" && identity.principalId === "dynamodb.amazonaws.com";
+    const hasEnded = byTtl || parsed.output.expiresAt <= removedAt;
+    return [{ block: parsed.output, byTtl, hasEnded }];
   });
 }

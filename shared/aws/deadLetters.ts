@@ -16,7 +16,7 @@ export type DeadLetters = {
   put(letter: DeadLetter): Promise<void>;
 };
 
-const MAX_ATTRIBUTE = 256;
+const MAX_DETAIL = 256;
 
 export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters {
   return {
@@ -29,10 +29,15 @@ export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters
           MessageDeduplicationId: messageId,
           MessageAttributes: {
             reason: { DataType: "String", StringValue: reason },
-            detail: { DataType: "String", StringValue: detail.slice(0, MAX_ATTRIBUTE) },
+            detail: { DataType: "String", StringValue: printable(detail) },
           },
         }),
       );
     },
   };
+}
+
+/** A detail quotes the message, and SQS refuses some characters in attributes: the body has them all. */
+function printable(detail: string): string {
+  return detail.slice(0, MAX_DETAIL).replace(/[^ -~]/g, "?");
 }

@@ -12,17 +12,23 @@ const epochSeconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1
 const epochMillis = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000_000));
 const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
 
-const report = v.object({
-  kind: v.literal("block"),
-  cidr,
-  family: v.picklist([4, 6] satisfies Family[]),
-  expiresAt: epochSeconds,
-  reportedAt: epochMillis,
-  severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
-  reason: v.pipe(v.string(), v.maxLength(256)),
-  detector: name,
-  requestId: name,
-});
+const report = v.pipe(
+  v.object({
+    kind: v.literal("block"),
+    cidr,
+    family: v.picklist([4, 6] satisfies Family[]),
+    expiresAt: epochSeconds,
+    reportedAt: epochMillis,
+    severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
+    reason: v.pipe(v.string(), v.maxLength(256)),
+    detector: name,
+    requestId: name,
+  }),
+  v.forward(
+    v.check(({ cidr, family }) => cidr.includes(":") === (family === 6), "is not the address's"),
+    ["family"],
+  ),
+);
 const unblock = v.object({
   kind: v.literal("unblock"),
   cidr,
@@ -64,7 +70,7 @@ export function createQueue(sqs: SQSClient, { url, aclId, shards }: QueueConfig)
         await sqs.send(
           new SendMessageCommand({
             QueueUrl: url,
-            MessageBody: JSON.stringify(message),
+            MessageBody: toAscii(JSON.stringify(message)),
             MessageGroupId: groupOf(message.cidr, aclId, shards),
             MessageDeduplicationId: deduplicationId,
           }),
@@ -74,6 +80,14 @@ export function createQueue(sqs: SQSClient, { url, aclId, shards }: QueueConfig)
       }
     },
   };
+}
+
+/** JSON that is all ASCII: SQS refuses a message for a single U+FFFE or U+FFFF in its text. */
+function toAscii(json: string): string {
+  return json.replace(
+    /[^ -~]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** The message group: the ACL's id, and with several shards the shard of the address. */

@@ -99,7 +99,7 @@ export type Table = {
     limit: number,
     after: string | undefined,
   ): Promise<{ blocks: Block[]; next: string | undefined }>;
-  /** How many blocks of a family are in the index, counted up to `atMost`. */
+  /** How many blocks of a family last, counted up to `atMost`. */
   count(family: Family, atMost: number, now: number): Promise<number>;
   readState(): Promise<State>;
   /** @throws ConflictError where `state.version` is no longer the table's */
@@ -240,17 +240,20 @@ export function createTable(
           Limit: after === undefined ? limit : limit + 1,
         }),
       );
-      const blocks = v.parse(v.array(block), Items ?? []).filter(({ rank }) => rank !== after);
-      return { blocks, next: LastEvaluatedKey ? blocks.at(-1)?.rank : undefined };
+      // One more was read, as `after` itself comes again unless it is gone by now.
+      const found = v.parse(v.array(block), Items ?? []).filter(({ rank }) => rank !== after);
+      const blocks = found.slice(0, limit);
+      const isMore = LastEvaluatedKey !== undefined || found.length > limit;
+      return { blocks, next: isMore ? blocks.at(-1)?.rank : undefined };
     },
 
     async count(family, atMost, now) {
       let counted = 0;
       for await (const { Count } of pages(family, atMost, now, "COUNT")) {
         counted += Count ?? 0;
-        break;
+        if (counted >= atMost) break;
       }
-      return counted;
+      return Math.min(counted, atMost);
     },
 
     async readState() {

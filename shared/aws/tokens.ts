@@ -14,6 +14,11 @@ const tokenList = v.array(
   }),
 );
 
+/** The parameter holds no list of tokens. The message says where, never what: it may be a token. */
+export class TokenListError extends Error {
+  override readonly name = "TokenListError";
+}
+
 export type Tokens = {
   /** The caller that a token belongs to. @throws Error where no list could ever be read */
   callerOf(token: string): Promise<Caller | undefined>;
@@ -33,7 +38,7 @@ export function createTokens(
   return {
     async callerOf(token) {
       try {
-        known = v.parse(tokenList, JSON.parse(await parameters.get(parameterName)));
+        known = parseTokenList(await parameters.get(parameterName));
       } catch (error) {
         log.error("The list of tokens cannot be read", error as Error);
         if (!known) throw error;
@@ -42,4 +47,11 @@ export function createTokens(
       return known.filter(({ sha256 }) => timingSafeEqual(Buffer.from(sha256, "hex"), digest))[0];
     },
   };
+}
+
+function parseTokenList(value: string): v.InferOutput<typeof tokenList> {
+  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenList), value);
+  if (result.success) return result.output;
+  const place = v.getDotPath(result.issues[0]) ?? "the top";
+  throw new TokenListError(`The list of tokens is malformed at ${place}.`);
 }

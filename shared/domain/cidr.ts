@@ -101,6 +101,6 @@ function format(address: bigint, family: Family): string {
 
 function invalid(text: string): InvalidAddressError {
   return new InvalidAddressError(
-    `"${text.slice(0, 64)}" is not an IPv4 or IPv6 address or a range in CIDR notation.`,
+    `${JSON.stringify(text.slice(0, 64))} is not an IPv4 or IPv6 address or a range in CIDR notation.`,
   );
 }

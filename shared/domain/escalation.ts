@@ -17,5 +17,7 @@ export function escalate(
 ): number {
   const begin = Math.floor(report.reportedAt / 1000);
   const asked = report.expiresAt - begin;
-  return begin + Math.max(asked, Math.floor(Math.min(asked * factor ** (strikes - 1), maxSeconds)));
+  // Finite, as nothing times infinity is no number.
+  const longer = Math.min(factor ** (strikes - 1), Number.MAX_VALUE);
+  return begin + Math.max(asked, Math.floor(Math.min(asked * longer, maxSeconds)));
 }

@@ -173,7 +173,7 @@ export function startStreamSource(options: {
       }
       failed += 1;
       const { maximumRetryAttempts } = mapping;
-      if (maximumRetryAttempts >= 0 && failed >= maximumRetryAttempts) {
+      if (maximumRetryAttempts >= 0 && failed > maximumRetryAttempts) {
         await giveUp(shardId, records, "RetryAttemptsExhausted", failed);
         return;
       }

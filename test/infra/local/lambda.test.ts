@@ -177,8 +177,9 @@ describe("concurrency", () => {
       { payload: "two" },
       { payload: "three" },
     ]);
-    const began = log.lines.join("").match(/began \w+/g);
-    expect(began).toEqual(["began one", "began two", "began three"]);
+    const began = () => log.lines.join("").match(/began \w+/g) ?? [];
+    await until(() => began().length === 3);
+    expect(began()).toEqual(["began one", "began two", "began three"]);
   });
 
   it("is throttled after having waited in vain, and nothing is lost by it", async () => {

@@ -1,4 +1,5 @@
 import {
+  ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   GetQueueAttributesCommand,
   ReceiveMessageCommand,
@@ -246,6 +247,34 @@ async function receiveCount(queueUrl: string): Promise<unknown> {
   };
   return (messages.inflight[0]?.message ?? messages.ready[0])?.approximateReceiveCount;
 }
+
+describe("the SQS engine", () => {
+  const receive = async (queueUrl: string, max: number) => {
+    const { Messages = [] } = await aws.clients.sqs.send(
+      new ReceiveMessageCommand({ QueueUrl: queueUrl, MaxNumberOfMessages: max }),
+    );
+    return Messages.map(({ Body, ReceiptHandle }) => ({ body: Body, handle: ReceiptHandle }));
+  };
+
+  it("locks a group of which messages are out, and gives returned ones first", async () => {
+    const queueUrl = await makeQueue({ VisibilityTimeout: "30" });
+    await send(queueUrl, "a", "m1", "m2", "m3");
+    await send(queueUrl, "b", "n1");
+    const [m1, m2] = await receive(queueUrl, 2);
+    expect([m1?.body, m2?.body]).toEqual(["m1", "m2"]);
+    expect((await receive(queueUrl, 10)).map(({ body }) => body)).toEqual(["n1"]);
+    for (const { handle } of [m1, m2].filter((each) => each !== undefined)) {
+      await aws.clients.sqs.send(
+        new ChangeMessageVisibilityCommand({
+          QueueUrl: queueUrl,
+          ReceiptHandle: handle,
+          VisibilityTimeout: 0,
+        }),
+      );
+    }
+    expect((await receive(queueUrl, 10)).map(({ body }) => body)).toEqual(["m1", "m2", "m3"]);
+  });
+});
 
 describe("failedItems", () => {
   const ids = ["1", "2"];

@@ -101,7 +101,10 @@ describe("protectedBy", () => {
 });
 
 test("protect refuses what is no address: a list that cannot be read must not be a shorter one", () => {
-  expect(() => protect([["203.0.113.9", "office"], ["office.example", "office"]])).toThrow(
-    '"office.example" is not',
-  );
+  expect(() =>
+    protect([
+      ["203.0.113.9", "office"],
+      ["office.example", "office"],
+    ]),
+  ).toThrow('"office.example" is not');
 });

@@ -1,0 +1,54 @@
+/** The dependency rule: services → shared/aws → shared/domain, never back. */
+module.exports = {
+  forbidden: [
+    {
+      name: "domain-is-pure",
+      comment: "The domain knows nothing of AWS: it imports itself and libraries that do no I/O.",
+      severity: "error",
+      from: { path: "^shared/domain/" },
+      to: { pathNot: "^(shared/domain/|node_modules/ipaddr\\.js/)" },
+    },
+    {
+      name: "adapters-do-not-know-services",
+      severity: "error",
+      from: { path: "^shared/aws/" },
+      to: { path: "^(services|infra|test)/" },
+    },
+    {
+      name: "no-service-imports-another",
+      severity: "error",
+      from: { path: "^services/([^/]+)/" },
+      to: { path: "^services/", pathNot: "^services/$1/" },
+    },
+    {
+      name: "services-do-not-know-infra",
+      severity: "error",
+      from: { path: "^(services|shared)/" },
+      to: { path: "^(infra|test)/" },
+    },
+    {
+      name: "no-cycles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "no-orphans",
+      comment: "A module that nobody imports is dead.",
+      severity: "error",
+      from: {
+        orphan: true,
+        pathNot: "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/local/install\\.mjs)$",
+      },
+      to: {},
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "(\\.esbuild|\\.serverless)/" },
+    tsPreCompilationDeps: "specify",
+    parser: "swc",
+    moduleSystems: ["es6", "cjs"],
+    enhancedResolveOptions: { extensions: [".ts", ".mjs", ".cjs", ".js"] },
+  },
+};

@@ -1,0 +1,152 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import pc from "picocolors";
+import { SetupError } from "../errors.ts";
+import { PROJECT_ROOT } from "../package.ts";
+import { pause } from "../waiting.ts";
+import { createAclReader } from "./acl.ts";
+import { createDetector } from "./detector.ts";
+import { createLedger, type Timing } from "./ledger.ts";
+import { paced, report } from "./replay.ts";
+import { createScreen } from "./screen.ts";
+import { parseLine } from "./sshd.ts";
+import { startStack } from "./stack.ts";
+import { type Expected, problemsIn } from "./verdict.ts";
+import { eventLine, liveTable, seconds, summary } from "./view.ts";
+
+// The demo: the log of an SSH server under attack goes through a detector into the product, while
+// the network ACL is watched from outside.
+
+/** How much faster than it was written the log is replayed. */
+const SPEED = 10;
+const EXPIRY_SECONDS = 8;
+const RECONCILE_SECONDS = 5;
+const TIMING: Timing = {
+  expiry: EXPIRY_SECONDS * 1000,
+  repeatFactor: 2,
+  blockWithin: 10_000,
+  unblockWithin: (RECONCILE_SECONDS + 5) * 1000,
+};
+/** EC2 grants 20 describes a second, and the product needs some of them. */
+const POLL_MS = 200;
+
+/** Signals that come together are one. */
+const SAME_SIGNAL_MS = 500;
+
+const DIR = join(PROJECT_ROOT, ".local", "demo");
+const ENVIRONMENT = {
+  PORT: "0",
+  EXPIRY_TIME: String(EXPIRY_SECONDS),
+  RECONCILE_SECONDS: String(RECONCILE_SECONDS),
+  REPEAT_PERCENT: String(TIMING.repeatFactor * 100),
+  // The rest is what the expectation relies on, whatever the shell has set.
+  DIRECTIONS: "ingress",
+  MODE: "enforce",
+  NEVER_BLOCK: "",
+  RULE_LIMIT: "18",
+};
+
+class Interruption extends Error {}
+
+const screen = createScreen(process.stdout);
+const stopping = new AbortController();
+stopOnSignals();
+try {
+  process.exit((await demo(stopping.signal)) ? 0 : 1);
+} catch (error) {
+  screen.end();
+  if (error instanceof Interruption) process.exit(130);
+  if (!(error instanceof SetupError)) throw error;
+  console.error(pc.red(error.message));
+  process.exit(1);
+}
+
+/** Runs the demo; whether everything went as expected. */
+async function demo(signal: AbortSignal): Promise<boolean> {
+  const startedAt = Date.now();
+  const elapsed = () => seconds(Date.now() - startedAt);
+  const lines = read("sshd.log").trimEnd().split("\n");
+  const expected = JSON.parse(read("expected.json")) as Expected;
+
+  screen.draw(() => `Starting the local cloud … ${elapsed()}`);
+  const running = await startStack(DIR, ENVIRONMENT, signal);
+  running.ended.then(() =>
+    stopping.abort(new SetupError(`The local cloud ended by itself: see ${DIR}/logs.`)),
+  );
+  try {
+    const { stack } = running;
+    const readAcl = createAclReader(stack);
+    const ledger = createLedger(TIMING, await readAcl());
+    screen.print(`The local cloud is up after ${elapsed()}: network ACL ${stack.aclId}.`);
+    screen.print(
+      `Replaying ${lines.length} lines of an SSH server's log, ${SPEED} times as fast. A block lasts ` +
+        `${EXPIRY_SECONDS} s, the next one of the same address twice as long.\n`,
+    );
+
+    let line = "";
+    let count = 0;
+    let isReplayed = false;
+    async function replay(): Promise<void> {
+      const detect = createDetector();
+      const reports: Promise<void>[] = [];
+      for await (line of paced(lines, SPEED, signal)) {
+        count++;
+        const detection = detect(line);
+        if (!detection) continue;
+        const note = ledger.detected(detection, Date.now());
+        reports.push(
+          report(detection, stack, EXPIRY_SECONDS).then((answer) => {
+            const block = note(answer);
+            if (answer.status === "ignored") screen.tell(eventLine(block));
+          }),
+        );
+      }
+      await Promise.all(reports);
+      isReplayed = true;
+    }
+    async function watch(): Promise<void> {
+      while (!(isReplayed && ledger.isSettled(Date.now()))) {
+        await pause(POLL_MS, signal);
+        signal.throwIfAborted();
+        const entries = await readAcl();
+        for (const block of ledger.observed(entries, Date.now())) screen.tell(eventLine(block));
+      }
+    }
+    screen.draw(() => {
+      const status = isReplayed
+        ? "The log is over; the last blocks run out."
+        : `${parseLine(line)?.clock ?? ""}  line ${count} of ${lines.length}`;
+      return `${liveTable(ledger.blocks, Date.now())}\n\n${pc.dim(status)}`;
+    });
+    await Promise.all([replay(), watch()]);
+
+    screen.end();
+    const problems = problemsIn(ledger, expected, TIMING);
+    screen.print(`\n${summary(ledger.blocks, lines)}\n`);
+    for (const problem of problems) screen.print(pc.red(`✖ ${problem}`));
+    if (problems.length > 0) return false;
+    screen.print(
+      pc.green(`✔ Exactly the attackers were blocked, and each in time unblocked. ${elapsed()}`),
+    );
+    return true;
+  } finally {
+    await running.stop();
+  }
+}
+
+/** Ctrl-C stops everything; a second one does not wait for that. */
+function stopOnSignals(): void {
+  let firstAt: number | undefined;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      firstAt ??= performance.now();
+      stopping.abort(new Interruption());
+      // npm hands on what the terminal has sent already: the same Ctrl-C comes twice.
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(130);
+    });
+  }
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(name, import.meta.url), "utf8");
+}

@@ -1,0 +1,28 @@
+import middy from "@middy/core";
+import httpRouter, { type Route } from "@middy/http-router";
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
+import type { Tokens } from "../../shared/aws/tokens.ts";
+import { type Blacklist, block, unblock } from "./blacklist.ts";
+import { authenticated, errorAnswers, notFound, shape } from "./http.ts";
+
+/** The endpoint: its routes, and who may call them. */
+export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => number) {
+  const blockRoute = authenticated(tokens, "detector", ({ fields, caller, sourceIp }) =>
+    block(fields, caller, sourceIp, blacklist, clock()),
+  );
+  const unblockRoute = authenticated(tokens, "operator", ({ fields, caller }) =>
+    unblock(fields, caller, blacklist, clock()),
+  );
+  const health = async () => shape({ status: 200, body: { status: "ok" } });
+
+  const routes: Route<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>[] = [
+    { method: "GET", path: "/health", handler: health },
+    { method: "GET", path: "/blacklistip", handler: blockRoute },
+    { method: "POST", path: "/blacklistip", handler: blockRoute },
+    { method: "DELETE", path: "/blacklistip", handler: unblockRoute },
+  ];
+
+  return middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
+    .use(errorAnswers(blacklist.log))
+    .handler(httpRouter({ routes, notFoundResponse: notFound(routes) }));
+}

@@ -1,0 +1,260 @@
+import { DeleteMessageCommand, ReceiveMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import * as v from "valibot";
+import { createFold } from "../../services/blacklist/fold.ts";
+import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
+import {
+  createQueue,
+  groupOf,
+  message as messageSchema,
+  type Queue,
+  QueueUnavailableError,
+} from "../../shared/aws/queue.ts";
+import { startTestEngines } from "../infra/local/fixtures.ts";
+import { NOW, reportOf } from "../support/reports.ts";
+import { makeQueue } from "../support/resources.ts";
+
+/*
+ * The queue's adapters on fauxqs, with the queues as infra/queue.yml defines them.
+ */
+
+const ACL = "acl-0123456789abcdef0";
+
+let aws: Awaited<ReturnType<typeof startTestEngines>>;
+let sqs: SQSClient;
+beforeAll(async () => {
+  aws = await startTestEngines("sqs");
+  sqs = aws.clients.sqs;
+}, 60_000);
+afterAll(() => aws?.stop());
+
+/** Each test has queues of its own. */
+let url: string;
+let deadUrl: string;
+let count = 0;
+beforeEach(async () => {
+  count++;
+  url = await makeQueue(aws.clients, `queue-${count}.fifo`, "Queue");
+  deadUrl = await makeQueue(aws.clients, `dead-${count}.fifo`, "DeadLetterQueue");
+});
+
+const blockOf = (cidr: string, change: Parameters<typeof reportOf>[1] = {}) => ({
+  kind: "block" as const,
+  ...reportOf(cidr, { seconds: 600, ...change }),
+});
+const unblockOf = (cidr: string, requestId: string) => ({
+  kind: "unblock" as const,
+  cidr,
+  requestedAt: NOW,
+  operator: "night-shift",
+  requestId,
+});
+const address = (n: number) => `203.0.113.${n}/32`;
+
+const receive = async (queueUrl = url) =>
+  (
+    await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: queueUrl,
+        MaxNumberOfMessages: 10,
+        MessageAttributeNames: ["All"],
+        MessageSystemAttributeNames: ["MessageGroupId", "MessageDeduplicationId"],
+      }),
+    )
+  ).Messages ?? [];
+const bodies = async (queueUrl = url) =>
+  (await receive(queueUrl)).map(({ Body = "" }) => JSON.parse(Body));
+
+describe("createQueue", () => {
+  const queueOf = (shards = 1): Queue => createQueue(sqs, { url, aclId: ACL, shards });
+
+  test("sends what the worker reads, in the ACL's group, with the deduplication id", async () => {
+    const block = blockOf("2001:db8::/48", { reason: "ü 攻撃 🔥" });
+    await queueOf().send(block, "id-1");
+    const [received] = await receive();
+    expect(v.parse(messageSchema, JSON.parse(received?.Body ?? ""))).toEqual(block);
+    expect(received?.Attributes).toMatchObject({
+      MessageGroupId: ACL,
+      MessageDeduplicationId: "id-1",
+    });
+  });
+
+  test.each(["攻撃 🔥", "\ufffe\uffff", "\ud83d", "\u007f\u0085\u2028", 'a "quoted" \\u0041'])(
+    "takes any text: %j",
+    async (reason) => {
+      await queueOf().send(blockOf(address(1), { reason }), "id-1");
+      expect(await bodies()).toMatchObject([{ reason }]);
+    },
+  );
+
+  test("keeps the order in which messages were sent", async () => {
+    const messages = Array.from({ length: 10 }, (_, i) => blockOf(address(i)));
+    for (const [i, message] of messages.entries()) await queueOf().send(message, `id-${i}`);
+    expect(await bodies()).toEqual(messages);
+  });
+
+  test("gives out no further message of a group while some are being worked on", async () => {
+    for (let i = 0; i < 12; i++) await queueOf().send(blockOf(address(i)), `id-${i}`);
+    expect(await receive()).toHaveLength(10);
+    expect(await receive()).toHaveLength(0);
+  });
+
+  test("folds messages of one deduplication id, and only those", async () => {
+    await queueOf().send(blockOf(address(1), { requestId: "first" }), "id-1");
+    await queueOf().send(blockOf(address(1), { requestId: "second" }), "id-1");
+    await queueOf().send(blockOf(address(1), { requestId: "third" }), "id-2");
+    expect(await bodies()).toMatchObject([{ requestId: "first" }, { requestId: "third" }]);
+  });
+
+  test("does not fold equal messages of different ids: an explicit id wins over the content", async () => {
+    await queueOf().send(blockOf(address(1)), "id-1");
+    await queueOf().send(blockOf(address(1)), "id-2");
+    expect(await receive()).toHaveLength(2);
+  });
+
+  test("keeps the order per address where an ACL has several groups", async () => {
+    const queue = queueOf(4);
+    for (let round = 0; round < 3; round++) {
+      for (let n = 0; n < 8; n++) {
+        await queue.send(blockOf(address(n), { requestId: String(round) }), `id-${round}-${n}`);
+      }
+    }
+    const groups = new Map<string, Set<string>>();
+    const rounds = new Map<string, number[]>();
+    for (let left = 24; left > 0; ) {
+      const messages = await receive();
+      expect(messages.length).toBeGreaterThan(0);
+      left -= messages.length;
+      for (const { Body = "", Attributes, ReceiptHandle } of messages) {
+        await sqs.send(new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle }));
+        const { cidr, requestId } = JSON.parse(Body);
+        const group = String(Attributes?.MessageGroupId);
+        groups.set(cidr, (groups.get(cidr) ?? new Set()).add(group));
+        rounds.set(cidr, [...(rounds.get(cidr) ?? []), Number(requestId)]);
+      }
+    }
+    expect([...rounds.values()]).toEqual(Array(8).fill([0, 1, 2]));
+    expect([...groups.values()].map(({ size }) => size)).toEqual(Array(8).fill(1));
+  });
+
+  test("says that the queue is unavailable, and why, where there is none", async () => {
+    const queue = createQueue(sqs, { url: `${url}-missing`, aclId: ACL, shards: 1 });
+    const error = await queue.send(blockOf(address(1)), "id-1").catch((reason) => reason);
+    expect(error).toBeInstanceOf(QueueUnavailableError);
+    expect(error.cause).toBeInstanceOf(Error);
+  });
+
+  test("says that the queue is unavailable where nobody answers", async () => {
+    const nobody = new SQSClient({
+      endpoint: "http://127.0.0.1:9",
+      region: "us-east-1",
+      credentials: { accessKeyId: "local", secretAccessKey: "local" },
+      maxAttempts: 1,
+    });
+    const queue = createQueue(nobody, { url, aclId: ACL, shards: 1 });
+    await expect(queue.send(blockOf(address(1)), "id-1")).rejects.toThrow(QueueUnavailableError);
+    nobody.destroy();
+  });
+});
+
+describe("the endpoint's fold across functions", () => {
+  /** Two warm functions that know nothing of each other. */
+  const functions = () => {
+    const queue = createQueue(sqs, { url, aclId: ACL, shards: 1 });
+    return [createFold(queue), createFold(queue)] as const;
+  };
+
+  test("the same word, told to two functions in one window, is one message", async () => {
+    const [one, other] = functions();
+    await one.send(blockOf(address(1), { requestId: "first" }));
+    await other.send(blockOf(address(1), { requestId: "second" }));
+    expect(await bodies()).toMatchObject([{ requestId: "first" }]);
+  });
+
+  test("a longer, a more severe and a later word get through, whoever is told", async () => {
+    const [one, other] = functions();
+    await one.send(blockOf(address(1)));
+    await other.send(blockOf(address(1), { seconds: 900 }));
+    await one.send(blockOf(address(1), { severity: 9 }));
+    await other.send(blockOf(address(1), { reportedAt: NOW + 60_000 }));
+    expect(await receive()).toHaveLength(4);
+  });
+
+  test("block, unblock and the same block again are three messages, in order", async () => {
+    const [one] = functions();
+    await one.send(blockOf(address(1)));
+    await one.sendUnblock(unblockOf(address(1), "unblock-1"));
+    await one.send(blockOf(address(1)));
+    expect((await bodies()).map(({ kind }) => kind)).toEqual(["block", "unblock", "block"]);
+  });
+});
+
+describe("createDeadLetters", () => {
+  const letter = {
+    messageId: "0f6c0e4e-message",
+    group: ACL,
+    body: "{not JSON at all",
+    reason: "invalid_json",
+    detail: "The message is not JSON.",
+  };
+  const put = (change: Partial<typeof letter> = {}) =>
+    createDeadLetters(sqs, deadUrl).put({ ...letter, ...change });
+
+  test("stores the message as it came, with its group and the reason", async () => {
+    await put();
+    const [received] = await receive(deadUrl);
+    expect(received).toMatchObject({
+      Body: letter.body,
+      Attributes: { MessageGroupId: ACL },
+      MessageAttributes: {
+        reason: { DataType: "String", StringValue: "invalid_json" },
+        detail: { DataType: "String", StringValue: "The message is not JSON." },
+      },
+    });
+  });
+
+  test("is safe to repeat", async () => {
+    await put();
+    await put();
+    expect(await receive(deadUrl)).toHaveLength(1);
+  });
+
+  test("keeps messages apart that are equal but for their ids", async () => {
+    await put();
+    await put({ messageId: "another" });
+    expect(await receive(deadUrl)).toHaveLength(2);
+  });
+
+  test.each([
+    ["a very long detail", "x".repeat(10_000)],
+    ["control characters", "kind: received \0\u001b[31m\u0008"],
+    ["half a character", "kind: received \ud83d"],
+    ["half a character at the cut", `${"x".repeat(255)}🔥`],
+    ["a character that is none", "kind: received \uffff"],
+  ])("has a detail that SQS takes, even of %s", async (_what, detail) => {
+    await put({ detail });
+    const [received] = await receive(deadUrl);
+    expect(received?.MessageAttributes?.detail?.StringValue).toMatch(/^[ -~]{1,256}$/);
+  });
+
+  test("fails where the queue does: the message must not be lost", async () => {
+    const nowhere = createDeadLetters(sqs, `${deadUrl}-missing`);
+    await expect(nowhere.put(letter)).rejects.toThrow();
+  });
+});
+
+describe("groupOf", () => {
+  test("is the ACL's id where there is one shard", () => {
+    expect(groupOf(address(1), ACL, 1)).toBe(ACL);
+  });
+
+  test("is one of so many groups, always the same for an address", () => {
+    const groups = new Set(
+      Array.from({ length: 250 }, (_, n) => {
+        expect(groupOf(address(n), ACL, 5)).toBe(groupOf(address(n), ACL, 5));
+        return groupOf(address(n), ACL, 5);
+      }),
+    );
+    expect([...groups].toSorted()).toEqual([0, 1, 2, 3, 4].map((shard) => `${ACL}.${shard}`));
+  });
+});

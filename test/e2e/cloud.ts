@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { DescribeNetworkAclsCommand, EC2Client, type NetworkAclEntry } from "@aws-sdk/client-ec2";
+import type { Stack } from "../../infra/local/cloud.ts";
+import { poll } from "../../infra/local/waiting.ts";
+
+/** How long a local cloud may take to start, packaging included, in milliseconds. */
+const START_MS = 90_000;
+
+const ROOT = new URL("../../", import.meta.url);
+const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+
+export type TestCloud = {
+  readonly stack: Stack;
+  readonly dir: string;
+  /** Calls the API as a detector; `init` as for fetch, `token` overrides. */
+  call(path: string, init?: RequestInit & { token?: string | null }): Promise<Response>;
+  /** Blocks by JSON body; the answer's status and body. */
+  block(fields: object): Promise<{ status: number; body: Record<string, unknown> }>;
+  /** The ACL's inbound entries, lowest number first. */
+  entries(): Promise<NetworkAclEntry[]>;
+  /** The ranges denied inbound by rules in our number range, by rule number. */
+  denied(): Promise<string[]>;
+  /** The lines of a function's log. */
+  log(name: "blacklist" | "worker" | "enforcer"): string;
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+export const newDir = () => mkdtempSync(join(tmpdir(), "portcullis-e2e-"));
+
+/**
+ * Starts the product as `npm start` does, as a black box: a process, an environment, a stack.json.
+ * `dir` is where it keeps its state: give the one of a killed cloud to go on with it.
+ */
+export async function startTestCloud(
+  env: Readonly<Record<string, string>> = {},
+  dir: string = newDir(),
+): Promise<TestCloud> {
+  const child = spawn(process.execPath, [new URL("infra/local/start.ts", ROOT).pathname], {
+    cwd: ROOT,
+    env: { ...process.env, NODE_OPTIONS: "", PORT: "0", PORTCULLIS_LOCAL_DIR: dir, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      output += chunk;
+    });
+  }
+  const stackFile = join(dir, "stack.json");
+  const stack = await poll<Stack>(() => {
+    if (child.exitCode !== null) throw new Error(`The local cloud ended:\n${output}`);
+    if (!existsSync(stackFile)) return undefined;
+    const written = JSON.parse(readFileSync(stackFile, "utf8")) as Stack;
+    return written.pid === child.pid ? written : undefined; // not a killed cloud's
+  }, START_MS);
+  if (!stack) {
+    child.kill("SIGKILL");
+    throw new Error(`The local cloud did not start:\n${output}`);
+  }
+
+  const ec2 = new EC2Client({ endpoint: stack.endpoints.ec2, region: stack.region, credentials });
+  const entries = async () => {
+    const { NetworkAcls } = await ec2.send(
+      new DescribeNetworkAclsCommand({ NetworkAclIds: [stack.aclId] }),
+    );
+    return (NetworkAcls?.[0]?.Entries ?? [])
+      .filter(({ Egress }) => !Egress)
+      .toSorted((a, b) => (a.RuleNumber ?? 0) - (b.RuleNumber ?? 0));
+  };
+  const call: TestCloud["call"] = (path, { token = stack.detectorToken, ...init } = {}) =>
+    fetch(`${stack.api}${path}`, {
+      ...init,
+      redirect: "manual",
+      headers: { ...(token && { authorization: `Bearer ${token}` }), ...init.headers },
+    });
+  return {
+    stack,
+    dir,
+    call,
+    entries,
+    async block(fields) {
+      const response = await call("/blacklistip", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(fields),
+      });
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+    },
+    async denied() {
+      return (await entries())
+        .filter(({ RuleAction, RuleNumber = 0 }) => RuleAction === "deny" && RuleNumber < 100)
+        .map(({ CidrBlock, Ipv6CidrBlock }) => CidrBlock ?? Ipv6CidrBlock ?? "");
+    },
+    log: (name) => readFileSync(join(dir, "logs", `${name}.log`), "utf8"),
+    async kill() {
+      await end(child, "SIGKILL");
+    },
+    async stop() {
+      await end(child, "SIGTERM");
+      ec2.destroy();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill(signal);
+  const tooLate = sleep(20_000, undefined, { ref: false });
+  await Promise.race([exited, tooLate.then(() => child.kill("SIGKILL"))]);
+}
+
+/** Waits until `holds`, at most so many seconds; the test fails with `what` otherwise. */
+export async function eventually(
+  what: string,
+  seconds: number,
+  holds: () => Promise<boolean>,
+): Promise<void> {
+  const held = await poll(async () => ((await holds()) ? true : undefined), seconds * 1000, 150);
+  if (!held) throw new Error(`Not within ${seconds} s: ${what}`);
+}

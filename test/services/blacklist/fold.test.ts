@@ -1,0 +1,223 @@
+import { beforeEach, describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { createFold, deduplicationId, foldWindowMs } from "../../../services/blacklist/fold.ts";
+import type { BlockMessage } from "../../../shared/aws/queue.ts";
+import { fakeQueue, queueDown } from "../../support/endpoint.ts";
+import { NOW, reportOf } from "../../support/reports.ts";
+
+const CIDR = "203.0.113.9/32";
+/** A report that lasts ten minutes, and so folds for a minute. */
+const blockOf = (
+  change: Parameters<typeof reportOf>[1] & { cidr?: string } = {},
+): BlockMessage => ({
+  kind: "block",
+  ...reportOf(CIDR, { seconds: 600, ...change }),
+});
+const unblockOf = (requestId: string, cidr = CIDR) => ({
+  kind: "unblock" as const,
+  cidr,
+  requestedAt: NOW,
+  operator: "night-shift",
+  requestId,
+});
+
+let queue: ReturnType<typeof fakeQueue>;
+let fold: ReturnType<typeof createFold>;
+beforeEach(() => {
+  queue = fakeQueue();
+  fold = createFold(queue);
+});
+const ids = () => queue.sent.map(({ deduplicationId }) => deduplicationId);
+
+describe("what folds before the send", () => {
+  test("repeats within the window are one send, and answer the first", async () => {
+    const first = blockOf({ requestId: "first" });
+    expect(await fold.send(first)).toBe(first);
+    for (const after of [0, 1, 30_000, 59_999]) {
+      const repeat = blockOf({ requestId: "again", reportedAt: NOW + after });
+      expect(await fold.send(repeat)).toBe(first);
+    }
+    expect(queue.sent).toHaveLength(1);
+  });
+
+  test("weaker and shorter words fold into a stronger one", async () => {
+    await fold.send(blockOf({ severity: 8 }));
+    await fold.send(blockOf({ severity: 3, seconds: 300 }));
+    expect(queue.sent).toHaveLength(1);
+  });
+
+  test.each([
+    ["a longer expiry", { seconds: 601 }],
+    ["a higher severity", { severity: 6 }],
+    ["another detector", { detector: "elastalert" }],
+    ["another address", { cidr: "203.0.113.10/32" }],
+    ["a range around it", { cidr: "203.0.113.8/31" }],
+    ["the end of the window", { reportedAt: NOW + 60_000 }],
+  ])("%s is a word of its own", async (_what, change) => {
+    await fold.send(blockOf());
+    const other = blockOf(change);
+    expect(await fold.send(other)).toBe(other);
+    expect(new Set(ids()).size).toBe(2);
+  });
+
+  test("detectors fold each by themselves, however they take turns", async () => {
+    for (const detector of ["suricata", "elastalert", "suricata", "elastalert"]) {
+      await fold.send(blockOf({ detector }));
+    }
+    expect(queue.sent.map(({ message }) => "detector" in message && message.detector)).toEqual([
+      "suricata",
+      "elastalert",
+    ]);
+  });
+
+  test("a block of 6 s reported again after 10 s is sent again", async () => {
+    await fold.send(blockOf({ seconds: 6 }));
+    await fold.send(blockOf({ seconds: 6, reportedAt: NOW + 10_000 }));
+    expect(new Set(ids()).size).toBe(2);
+  });
+
+  test("the window begins with the first word, and is not drawn out by repeats", async () => {
+    for (const after of [0, 40_000, 80_000]) await fold.send(blockOf({ reportedAt: NOW + after }));
+    expect(queue.sent).toHaveLength(2);
+  });
+
+  test("a send that failed is not remembered", async () => {
+    queue.failure = queueDown();
+    await expect(fold.send(blockOf())).rejects.toThrow(queueDown().message);
+    queue.failure = undefined;
+    await fold.send(blockOf());
+    expect(queue.sent).toHaveLength(1);
+  });
+
+  test("a stronger word whose send failed does not hide the weaker one that was sent", async () => {
+    const sent = blockOf();
+    await fold.send(sent);
+    queue.failure = queueDown();
+    await expect(fold.send(blockOf({ severity: 9 }))).rejects.toThrow();
+    queue.failure = undefined;
+    expect(await fold.send(blockOf())).toBe(sent);
+    await fold.send(blockOf({ severity: 9 }));
+    expect(queue.sent).toHaveLength(2);
+  });
+});
+
+describe("after an unblock", () => {
+  test("the same word is sent again, and SQS does not fold it into the one before", async () => {
+    await fold.send(blockOf());
+    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.send(blockOf());
+    await fold.sendUnblock(unblockOf("unblock-2"));
+    await fold.send(blockOf());
+    expect(queue.sent.map(({ message }) => message.kind)).toEqual([
+      "block",
+      "unblock",
+      "block",
+      "unblock",
+      "block",
+    ]);
+    expect(new Set(ids()).size).toBe(5);
+  });
+
+  test("the words of all detectors about the address are new, those about others are not", async () => {
+    const words = [
+      blockOf(),
+      blockOf({ detector: "elastalert" }),
+      blockOf({ cidr: "203.0.113.10/32" }),
+    ];
+    for (const word of words) await fold.send(word);
+    await fold.sendUnblock(unblockOf("unblock-1"));
+    queue.sent.length = 0;
+    for (const word of words) await fold.send(word);
+    expect(queue.sent.map(({ message }) => message)).toEqual(words.slice(0, 2));
+  });
+
+  test("repeats of the new word fold again", async () => {
+    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.send(blockOf());
+    await fold.send(blockOf());
+    expect(queue.sent).toHaveLength(2);
+  });
+
+  test("an unblock that failed leaves the words as they were", async () => {
+    await fold.send(blockOf());
+    queue.failure = queueDown();
+    await expect(fold.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow();
+    queue.failure = undefined;
+    await fold.send(blockOf());
+    expect(queue.sent).toHaveLength(1);
+  });
+
+  test("unblocks never fold: each is an order of its own", async () => {
+    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.sendUnblock(unblockOf("unblock-2"));
+    expect(new Set(ids()).size).toBe(2);
+  });
+});
+
+describe("the deduplication id, by which SQS folds across functions", () => {
+  /** The beginning of a window of a minute. */
+  const START = Math.ceil(NOW / 60_000) * 60_000;
+  const id = (change: Parameters<typeof blockOf>[0] = {}) =>
+    deduplicationId(blockOf({ reportedAt: START, ...change }));
+
+  test("is equal for equal words in one window, whatever else differs", () => {
+    expect(id({ reportedAt: START + 59_999 })).toBe(id());
+    expect(id({ requestId: "other", reason: "other" })).toBe(id());
+  });
+
+  test.each([
+    ["address", { cidr: "203.0.113.10/32" }],
+    ["detector", { detector: "elastalert" }],
+    ["severity", { severity: 6 }],
+    ["lower severity", { severity: 4 }],
+    ["duration", { seconds: 601 }],
+    ["window", { reportedAt: START + 60_000 }],
+    ["window before", { reportedAt: START - 1 }],
+  ])("differs for another %s", (_what, change) => {
+    expect(id(change)).not.toBe(id());
+  });
+
+  test("differs after an unblock", () => {
+    expect(deduplicationId(blockOf(), "unblock-1")).not.toBe(deduplicationId(blockOf()));
+    expect(deduplicationId(blockOf(), "unblock-1")).not.toBe(
+      deduplicationId(blockOf(), "unblock-2"),
+    );
+  });
+
+  test("is one that SQS takes, however long the names", () => {
+    expect(id({ detector: "d".repeat(64), reason: "r".repeat(256) })).toMatch(/^[\w-]{1,128}$/);
+  });
+});
+
+describe("the window", () => {
+  test.each([
+    [1, 100],
+    [6, 600],
+    [60, 6_000],
+    [600, 60_000],
+    [3_600, 60_000],
+    [2_592_000, 60_000],
+  ])("of a block of %d s is %d ms", (seconds, windowMs) => {
+    expect(foldWindowMs(seconds)).toBe(windowMs);
+  });
+
+  test("a word that folds always leaves its block nine tenths of its time, or a minute less", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 5_000 }),
+        fc.nat(200_000),
+        async (seconds, after) => {
+          const fresh = createFold(fakeQueue());
+          const first = await fresh.send(blockOf({ seconds }));
+          const answered = await fresh.send(blockOf({ seconds, reportedAt: NOW + after }));
+          if (answered === first) {
+            const left = first.expiresAt * 1000 - (NOW + after);
+            expect(left).toBeGreaterThanOrEqual(Math.max(seconds * 900, seconds * 1000 - 60_000));
+          } else {
+            expect(after).toBeGreaterThanOrEqual(Math.min(seconds * 100, 60_000));
+          }
+        },
+      ),
+    );
+  });
+});

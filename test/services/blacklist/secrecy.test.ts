@@ -1,0 +1,109 @@
+import { Logger } from "@aws-lambda-powertools/logger";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { QueueUnavailableError } from "../../../shared/aws/queue.ts";
+import { bearer, type Call, json, startEndpoint } from "../../support/endpoint.ts";
+import { captureOutput } from "../../support/output.ts";
+import { DETECTOR_TOKEN, digestOf, OPERATOR_TOKEN } from "../../support/tokens.ts";
+
+// No token, in any form, ever reaches a log line, a queue message or an answer.
+
+const UNKNOWN_TOKEN = "c41d08-token-of-nobody";
+const TOKENS = [DETECTOR_TOKEN, OPERATOR_TOKEN, UNKNOWN_TOKEN];
+const URL = "/blacklistip?ip=203.0.113.9";
+
+let output: ReturnType<typeof captureOutput>;
+beforeEach(() => {
+  output = captureOutput();
+});
+afterEach(() => output.restore());
+
+/** The beginning of every form in which a token could be written. */
+const forms = TOKENS.flatMap((token) => [
+  token,
+  digestOf(token),
+  Buffer.from(digestOf(token), "hex").toString("base64"),
+  Buffer.from(token).toString("base64"),
+  Buffer.from(token).toString("hex"),
+]).map((form) => form.slice(0, 8));
+
+function expectSecret(text: string): void {
+  expect(forms.filter((form) => text.toLowerCase().includes(form.toLowerCase()))).toEqual([]);
+}
+
+const start = (change: Parameters<typeof startEndpoint>[0] = {}) =>
+  startEndpoint({ log: new Logger({ logLevel: "DEBUG" }), ...change });
+
+/** Calls in every way in which a token can come, and in which a call can go wrong. */
+async function callInAllWays(endpoint: ReturnType<typeof startEndpoint>): Promise<string[]> {
+  const calls: [method: string, url: string, call?: Call][] = TOKENS.flatMap((token) => [
+    ["GET", URL, { headers: bearer(token) }],
+    ["GET", `${URL}&accessToken=${token}`],
+    ["GET", `${URL}&accessToken=${token}&accessToken=${token}`],
+    ["GET", `/blacklistip?ip=nonsense&accessToken=${token}`],
+    ["GET", `/blacklistip?ip=10.0.0.1&accessToken=${token}`],
+    ["GET", `/nowhere?accessToken=${token}`, { headers: bearer(token) }],
+    ["GET", `/blacklistip/${token}`],
+    ["PUT", `${URL}&accessToken=${token}`],
+    ["DELETE", `${URL}&accessToken=${token}`],
+    ["GET", URL, { headers: { authorization: token } }],
+    ["GET", URL, { headers: { authorization: `Basic ${token}` } }],
+    ["POST", URL, { headers: json, body: { accessToken: token } }],
+    ["POST", URL, { headers: json, body: { accessToken: [token] } }],
+    ["POST", URL, { headers: json, body: `{"accessToken":"${token}"` }],
+    ["POST", URL, { headers: json, body: JSON.stringify(token) }],
+    ["POST", URL, { headers: { "content-type": "text/plain" }, body: `accessToken=${token}` }],
+    ["POST", `${URL}&accessToken=x`, { headers: json, body: { accessToken: token } }],
+    ["POST", URL, { headers: { ...bearer(token), ...json }, body: { expiryTime: -1 } }],
+  ]);
+  const answers: string[] = [];
+  for (const [method, url, call] of calls) {
+    const { raw, headers } = await endpoint.call(method, url, call);
+    answers.push(raw + JSON.stringify(headers));
+  }
+  return answers;
+}
+
+test("neither answers, log lines nor messages hold a token or its digest", async () => {
+  const endpoint = start();
+  expectSecret((await callInAllWays(endpoint)).join("\n"));
+  expectSecret(JSON.stringify(endpoint.queue.sent));
+  expectSecret(output.text());
+  // Otherwise there was nothing to look through.
+  expect(endpoint.queue.sent).not.toEqual([]);
+  for (const line of ["Queued", "Queued an unblock", "Ignored", "Refused"]) {
+    expect(output.text()).toContain(`"message":"${line}"`);
+  }
+});
+
+test("nor do they when the queue fails with whatever error", async () => {
+  for (const failure of [
+    new QueueUnavailableError("down", { cause: new Error("503") }),
+    new TypeError("x"),
+  ]) {
+    const endpoint = start();
+    endpoint.queue.failure = failure;
+    expectSecret((await callInAllWays(endpoint)).join("\n"));
+  }
+  expectSecret(output.text());
+  expect(output.text()).toContain("Unexpected error");
+});
+
+test.each([
+  ["a token instead of the list", DETECTOR_TOKEN],
+  ["a token instead of its digest", entry({ sha256: DETECTOR_TOKEN })],
+  ["a token instead of a name", entry({ name: `${DETECTOR_TOKEN} ` })],
+  ["a token instead of a role", entry({ role: OPERATOR_TOKEN })],
+  ["a digest in capital letters", entry({ sha256: digestOf(DETECTOR_TOKEN).toUpperCase() })],
+  ["a digest instead of an entry", JSON.stringify([digestOf(DETECTOR_TOKEN)])],
+  ["a list that is cut off", entry({}).slice(0, -1)],
+])("nor do they when an operator has stored %s", async (_what, tokenList) => {
+  const endpoint = start({ tokenList: () => tokenList });
+  expectSecret((await callInAllWays(endpoint)).join("\n"));
+  expectSecret(output.text());
+  expect(output.text()).toContain("The list of tokens cannot be read");
+});
+
+function entry(change: object): string {
+  const valid = { name: "suricata", role: "detector", sha256: digestOf(DETECTOR_TOKEN) };
+  return JSON.stringify([{ ...valid, ...change }]);
+}

@@ -1,0 +1,270 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { applyReport, type Block, isExpired, type Report } from "../../../shared/domain/block.ts";
+import { rankOf } from "../../../shared/domain/rank.ts";
+import { NOW, reportOf } from "../../support/reports.ts";
+
+const NO_ESCALATION = { factor: 1, maxSeconds: 1 };
+const DOUBLING = { factor: 2, maxSeconds: 3_600 };
+const CIDR = "203.0.113.9/32";
+
+const begin = (change: Parameters<typeof reportOf>[1] = {}, strikes = 0): Block =>
+  given(applyReport(undefined, reportOf(CIDR, change), strikes, NO_ESCALATION, NOW));
+
+describe("a new block", () => {
+  test("is what the report says, with its first strike", () => {
+    expect(begin()).toEqual({
+      cidr: CIDR,
+      family: 4,
+      expiresAt: NOW / 1000 + 60,
+      severity: 5,
+      strikes: 1,
+      reason: "port scan",
+      detectors: ["suricata"],
+      firstSeenAt: NOW,
+      lastSeenAt: NOW,
+      hits: 1,
+      requestId: "request-1",
+      rank: rankOf({ ...reportOf(CIDR), strikes: 1, firstSeenAt: NOW }),
+      wake: false,
+    });
+  });
+
+  test("lasts longer for an address with a past", () => {
+    const block = applyReport(undefined, reportOf(CIDR), 2, DOUBLING, NOW);
+    expect(block).toMatchObject({ strikes: 3, expiresAt: NOW / 1000 + 240 });
+  });
+});
+
+describe("a block reported again", () => {
+  const again = (block: Block, change: Parameters<typeof reportOf>[1]) =>
+    given(applyReport(block, reportOf(CIDR, change), 0, NO_ESCALATION, NOW));
+
+  test("counts the report and remembers when it came, and keeps its first request and beginning", () => {
+    const extended = again(begin(), { reportedAt: NOW + 5_000, requestId: "request-2" });
+    expect(extended).toMatchObject({
+      hits: 2,
+      firstSeenAt: NOW,
+      lastSeenAt: NOW + 5_000,
+      requestId: "request-1",
+      strikes: 1,
+    });
+  });
+
+  test("keeps its last moment when an older report comes late", () => {
+    expect(again(begin(), { reportedAt: NOW - 5_000 }).lastSeenAt).toBe(NOW);
+  });
+
+  test("names each detector once, and at most sixteen", () => {
+    const twice = again(again(begin(), { detector: "elastalert" }), { detector: "suricata" });
+    expect(twice.detectors).toEqual(["suricata", "elastalert"]);
+    const many = Array.from({ length: 40 }, (_, i) => `detector-${i}`);
+    const { detectors } = many.reduce((block, detector) => again(block, { detector }), begin());
+    expect(detectors).toEqual(["suricata", ...many.slice(0, 15)]);
+  });
+
+  test("takes the reason of a report that is as severe, not of a weaker one or an empty one", () => {
+    expect(again(begin(), { reason: "brute force" }).reason).toBe("brute force");
+    expect(again(begin(), { reason: "weak", severity: 4 }).reason).toBe("port scan");
+    expect(again(begin(), { reason: "", severity: 9 }).reason).toBe("port scan");
+  });
+
+  test("wakes the enforcer when it becomes more severe, and only then", () => {
+    expect(again(begin(), { severity: 6 })).toMatchObject({ severity: 6, wake: true });
+    expect(again(begin(), { severity: 5, seconds: 600 }).wake).toBe(false);
+    expect(again(begin(), { severity: 4, seconds: 600 }).wake).toBe(false);
+  });
+
+  test("keeps the mark that an earlier report of its batch has set", () => {
+    expect(again(again(begin(), { severity: 6 }), { severity: 5 }).wake).toBe(true);
+  });
+
+  test("wakes the enforcer in its last moments, when another clock may already have ended it", () => {
+    const block = begin({ seconds: 60 });
+    const extendedAt = (now: number) =>
+      applyReport(block, reportOf(CIDR, { reportedAt: now }), 0, NO_ESCALATION, now)?.wake;
+    expect(extendedAt(NOW + 55_000)).toBe(false);
+    expect(extendedAt(NOW + 55_001)).toBe(true);
+    expect(extendedAt(NOW + 59_999)).toBe(true);
+  });
+});
+
+describe("the end of a block", () => {
+  test("is the very millisecond that it names", () => {
+    expect(isExpired({ expiresAt: NOW / 1000 }, NOW - 1)).toBe(false);
+    expect(isExpired({ expiresAt: NOW / 1000 }, NOW)).toBe(true);
+  });
+
+  test("a report after it begins a new block, whatever the table still holds", () => {
+    const ended = begin({ seconds: 60, severity: 9, reason: "old", detector: "old" });
+    const later = NOW + 60_000;
+    const report = reportOf(CIDR, { reportedAt: later, requestId: "request-2" });
+    expect(applyReport(ended, report, 0, NO_ESCALATION, later)).toMatchObject({
+      expiresAt: later / 1000 + 60,
+      firstSeenAt: later,
+      severity: 5,
+      reason: "port scan",
+      detectors: ["suricata"],
+      hits: 1,
+      strikes: 2,
+      requestId: "request-2",
+    });
+  });
+
+  test("counts the strikes that are remembered or those of the ended block, whichever are more", () => {
+    const later = NOW + 60_000;
+    const report = reportOf(CIDR, { reportedAt: later });
+    const strikes = (ofBlock: number, remembered: number) =>
+      applyReport(begin({}, ofBlock - 1), report, remembered, NO_ESCALATION, later)?.strikes;
+    expect(strikes(3, 3)).toBe(4);
+    expect(strikes(3, 2)).toBe(4);
+    expect(strikes(1, 5)).toBe(6);
+  });
+});
+
+describe("laws, over random histories", () => {
+  test("an expiry is only ever extended while the block lasts, and severity never falls", () => {
+    fc.assert(
+      fc.property(history, escalation, (steps, escalating) => {
+        play(steps, escalating, (before, after, step) => {
+          if (!before || isExpired(before, step.now)) return;
+          expect(given(after).expiresAt).toBeGreaterThanOrEqual(before.expiresAt);
+          expect(given(after).severity).toBeGreaterThanOrEqual(before.severity);
+          expect(given(after).strikes).toBe(before.strikes);
+        });
+      }),
+    );
+  });
+
+  test("a block lasts at least as long as every report that it is made of asked for", () => {
+    fc.assert(
+      fc.property(history, escalation, (steps, escalating) => {
+        play(steps, escalating, (_before, after, { report, now }) => {
+          if (isExpired(report, now)) return;
+          expect(given(after).expiresAt).toBeGreaterThanOrEqual(report.expiresAt);
+          expect(given(after).severity).toBeGreaterThanOrEqual(report.severity);
+        });
+      }),
+    );
+  });
+
+  test("a report whose own time is over changes nothing", () => {
+    fc.assert(
+      fc.property(history, escalation, anyReport, fc.nat(100_000), (steps, by, report, late) => {
+        const block = play(steps, by);
+        const over = report.expiresAt * 1000 + late;
+        expect(applyReport(block, report, 0, by, over)).toBe(block);
+      }),
+    );
+  });
+
+  test("a report delivered again changes neither expiry, rank nor strikes", () => {
+    fc.assert(
+      fc.property(history, escalation, fc.nat(), fc.nat(100_000), (steps, by, which, later) => {
+        const block = play(steps, by);
+        const { report } = given(steps[which % steps.length]);
+        const now = given(steps.at(-1)).now + later;
+        fc.pre(block !== undefined && !isExpired(block, now));
+        expect(applyReport(block, report, block.strikes - 1, by, now)).toMatchObject({
+          expiresAt: block.expiresAt,
+          rank: block.rank,
+          strikes: block.strikes,
+        });
+      }),
+    );
+  });
+
+  test("a new block after the end of the last adds exactly one strike", () => {
+    fc.assert(
+      fc.property(history, escalation, anyReport, fc.nat(100), (steps, by, report, gap) => {
+        const ended = given(play(steps, by));
+        const now = (ended.expiresAt + gap) * 1000;
+        const seconds = report.expiresAt - Math.floor(report.reportedAt / 1000);
+        const next = reportOf(CIDR, { reportedAt: now, seconds });
+        expect(applyReport(ended, next, 0, by, now)?.strikes).toBe(ended.strikes + 1);
+        expect(applyReport(ended, next, ended.strikes, by, now)?.strikes).toBe(ended.strikes + 1);
+        expect(applyReport(undefined, next, ended.strikes, by, now)?.strikes).toBe(
+          ended.strikes + 1,
+        );
+      }),
+    );
+  });
+
+  test("the order of the reports of a batch matters neither to expiry nor to severity", () => {
+    const batch = fc.array(anyReport, { minLength: 1, maxLength: 10 });
+    const shuffled = batch.chain((reports) =>
+      fc.tuple(
+        fc.constant(reports),
+        fc.shuffledSubarray(reports, { minLength: reports.length, maxLength: reports.length }),
+      ),
+    );
+    fc.assert(
+      fc.property(shuffled, fc.option(anyReport), fc.nat(60_000), ([inOrder, other], past, at) => {
+        const now = NOW + 100_000 + at;
+        const existing = past && applyReport(undefined, past, 0, NO_ESCALATION, past.reportedAt);
+        const outcome = (reports: readonly Report[]) => {
+          const block = reports.reduce<Block | undefined>(
+            (so, report) => applyReport(so, report, 0, NO_ESCALATION, now),
+            existing ?? undefined,
+          );
+          return block && { expiresAt: block.expiresAt, severity: block.severity };
+        };
+        expect(outcome(other)).toEqual(outcome(inOrder));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test("the rank is always that of the block's own values", () => {
+    fc.assert(
+      fc.property(history, escalation, (steps, by) => {
+        play(steps, by, (_before, after) => after && expect(after.rank).toBe(rankOf(after)));
+      }),
+    );
+  });
+});
+
+type Step = { readonly report: Report; readonly now: number };
+
+/** Reports within 100 s, that want between 1 s and 200 s. */
+const anyReport = fc
+  .record({
+    at: fc.nat(100_000),
+    seconds: fc.integer({ min: 1, max: 200 }),
+    severity: fc.integer({ min: 1, max: 10 }),
+    detector: fc.constantFrom("suricata", "elastalert"),
+    reason: fc.constantFrom("", "port scan", "brute force"),
+  })
+  .map(({ at, ...change }) => reportOf(CIDR, { ...change, reportedAt: NOW + at }));
+
+/** Reports in the order of their moments, each worked off after some time; the first at once. */
+const history = fc
+  .array(fc.tuple(anyReport, fc.nat(20_000)), { minLength: 1, maxLength: 12 })
+  .map((delayed) => {
+    const inOrder = delayed.toSorted(([a], [b]) => a.reportedAt - b.reportedAt);
+    let now = 0;
+    return inOrder.map(([report, delay], index): Step => {
+      now = Math.max(now, report.reportedAt + (index === 0 ? 0 : delay));
+      return { report, now };
+    });
+  });
+
+const escalation = fc.constantFrom(NO_ESCALATION, DOUBLING);
+
+/** The block in the end; `check` sees every step. */
+function play(
+  steps: readonly Step[],
+  by: typeof DOUBLING,
+  check: (before: Block | undefined, after: Block | undefined, step: Step) => void = () => {},
+): Block | undefined {
+  return steps.reduce<Block | undefined>((before, step) => {
+    const after = applyReport(before, step.report, 0, by, step.now);
+    check(before, after, step);
+    return after;
+  }, undefined);
+}
+
+function given<T>(value: T | undefined | null): T {
+  if (value === undefined || value === null) throw new Error("There is none.");
+  return value;
+}
