@@ -92,7 +92,7 @@ export function errorAnswers(
   };
 }
 
-function refusalOf(error: Error | null, log: Logger): Refusal {
+function refusalOf(error: Error | null | undefined, log: Logger): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof QueueUnavailableError) {
     log.error(error.message, error);

@@ -1,9 +1,10 @@
 import { DescribeNetworkAclsCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { dummyCredentials } from "../clients.ts";
 import type { Stack } from "../cloud.ts";
+import { messageOf, SetupError } from "../errors.ts";
 import type { Entry } from "./ledger.ts";
 
-/** Reads the entries of the stack's network ACL, as anybody could who may describe it. */
+/** Reads the entries of the stack's network ACL, as anybody could who may describe it. @throws SetupError */
 export function createAclReader({ endpoints, region, aclId }: Stack): () => Promise<Entry[]> {
   const dummy = dummyCredentials(process.env);
   const ec2 = new EC2Client({
@@ -17,9 +18,11 @@ export function createAclReader({ endpoints, region, aclId }: Stack): () => Prom
     }),
   });
   return async () => {
-    const { NetworkAcls = [] } = await ec2.send(
-      new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
-    );
+    const { NetworkAcls = [] } = await ec2
+      .send(new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }))
+      .catch((error: unknown) => {
+        throw new SetupError(`The network ACL cannot be read: ${messageOf(error)}`);
+      });
     const entries = NetworkAcls.flatMap((acl) => acl.Entries ?? []);
     return entries.map((entry) => {
       const { Egress, RuleNumber: ruleNumber = 0, RuleAction, Protocol } = entry;

@@ -1,12 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import pc from "picocolors";
+import type { Stack } from "../cloud.ts";
 import { SetupError } from "../errors.ts";
 import { PROJECT_ROOT } from "../package.ts";
 import { pause } from "../waiting.ts";
 import { createAclReader } from "./acl.ts";
 import { createDetector } from "./detector.ts";
-import { createLedger, type Timing } from "./ledger.ts";
+import { type Block, createLedger, type Entry, type Ledger, type Timing } from "./ledger.ts";
 import { paced, report } from "./replay.ts";
 import { createScreen } from "./screen.ts";
 import { parseLine } from "./sshd.ts";
@@ -48,26 +49,29 @@ const ENVIRONMENT = {
 
 class Interruption extends Error {}
 
+const startedAt = Date.now();
+const elapsed = () => seconds(Date.now() - startedAt);
+const lines = read("sshd.log").trimEnd().split("\n");
+const expected = JSON.parse(read("expected.json")) as Expected;
+
 const screen = createScreen(process.stdout);
 const stopping = new AbortController();
+const { signal } = stopping;
 stopOnSignals();
 try {
-  process.exit((await demo(stopping.signal)) ? 0 : 1);
+  process.exit((await demo()) ? 0 : 1);
 } catch (error) {
   screen.end();
-  if (error instanceof Interruption) process.exit(130);
-  if (!(error instanceof SetupError)) throw error;
-  console.error(pc.red(error.message));
+  const reason = signal.aborted ? signal.reason : error;
+  if (reason instanceof Interruption) process.exit(130);
+  if (!(reason instanceof SetupError)) throw reason;
+  console.error(pc.red(reason.message));
   process.exit(1);
 }
 
 /** Runs the demo; whether everything went as expected. */
-async function demo(signal: AbortSignal): Promise<boolean> {
-  const startedAt = Date.now();
-  const elapsed = () => seconds(Date.now() - startedAt);
-  const lines = read("sshd.log").trimEnd().split("\n");
-  const expected = JSON.parse(read("expected.json")) as Expected;
-
+async function demo(): Promise<boolean> {
+  screen.tell("Starting the local cloud …");
   screen.draw(() => `Starting the local cloud … ${elapsed()}`);
   const running = await startStack(DIR, ENVIRONMENT, signal);
   running.ended.then(() =>
@@ -77,48 +81,14 @@ async function demo(signal: AbortSignal): Promise<boolean> {
     const { stack } = running;
     const readAcl = createAclReader(stack);
     const ledger = createLedger(TIMING, await readAcl());
-    screen.print(`The local cloud is up after ${elapsed()}: network ACL ${stack.aclId}.`);
+    screen.print(`The local cloud is up after ${elapsed()}; its network ACL is ${stack.aclId}.`);
+    screen.print(`${lines.length} lines of an SSH server's log follow, ${SPEED} times as fast.`);
     screen.print(
-      `Replaying ${lines.length} lines of an SSH server's log, ${SPEED} times as fast. A block lasts ` +
-        `${EXPIRY_SECONDS} s, the next one of the same address twice as long.\n`,
+      `A block lasts ${EXPIRY_SECONDS} s, the next one of that address twice as long.\n`,
     );
 
-    let line = "";
-    let count = 0;
-    let isReplayed = false;
-    async function replay(): Promise<void> {
-      const detect = createDetector();
-      const reports: Promise<void>[] = [];
-      for await (line of paced(lines, SPEED, signal)) {
-        count++;
-        const detection = detect(line);
-        if (!detection) continue;
-        const note = ledger.detected(detection, Date.now());
-        reports.push(
-          report(detection, stack, EXPIRY_SECONDS).then((answer) => {
-            const block = note(answer);
-            if (answer.status === "ignored") screen.tell(eventLine(block));
-          }),
-        );
-      }
-      await Promise.all(reports);
-      isReplayed = true;
-    }
-    async function watch(): Promise<void> {
-      while (!(isReplayed && ledger.isSettled(Date.now()))) {
-        await pause(POLL_MS, signal);
-        signal.throwIfAborted();
-        const entries = await readAcl();
-        for (const block of ledger.observed(entries, Date.now())) screen.tell(eventLine(block));
-      }
-    }
-    screen.draw(() => {
-      const status = isReplayed
-        ? "The log is over; the last blocks run out."
-        : `${parseLine(line)?.clock ?? ""}  line ${count} of ${lines.length}`;
-      return `${liveTable(ledger.blocks, Date.now())}\n\n${pc.dim(status)}`;
-    });
-    await Promise.all([replay(), watch()]);
+    const replayed = replay(stack, ledger);
+    await Promise.all([replayed, watch(readAcl, ledger, replayed)]);
 
     screen.end();
     const problems = problemsIn(ledger, expected, TIMING);
@@ -126,7 +96,7 @@ async function demo(signal: AbortSignal): Promise<boolean> {
     for (const problem of problems) screen.print(pc.red(`✖ ${problem}`));
     if (problems.length > 0) return false;
     screen.print(
-      pc.green(`✔ Exactly the attackers were blocked, and each in time unblocked. ${elapsed()}`),
+      pc.green(`✔ All attackers, and nobody else, were blocked, and unblocked in time (${elapsed()}).`),
     );
     return true;
   } finally {
@@ -134,15 +104,62 @@ async function demo(signal: AbortSignal): Promise<boolean> {
   }
 }
 
+/** Replays the log through the detector into the endpoint, until every report is answered. */
+async function replay(stack: Stack, ledger: Ledger): Promise<void> {
+  let now = "";
+  screen.draw(() => `${liveTable(ledger.blocks, Date.now())}\n\n${pc.dim(now)}`);
+  const detect = createDetector();
+  const reports: Promise<void>[] = [];
+  for await (const [index, line] of paced(lines, SPEED, signal)) {
+    now = `${parseLine(line)?.clock}, line ${index + 1} of ${lines.length}`;
+    const detection = detect(line);
+    if (!detection) continue;
+    const note = ledger.detected(detection, Date.now());
+    reports.push(
+      report(detection, stack, EXPIRY_SECONDS).then((answer) => {
+        const block = note(answer);
+        if (answer.status === "ignored") tell(block);
+      }),
+    );
+  }
+  now = "The log is over; the last blocks run out.";
+  await Promise.all(reports);
+}
+
+/** Watches the network ACL until all is over that the replay began, or overdue. */
+async function watch(
+  readAcl: () => Promise<Entry[]>,
+  ledger: Ledger,
+  replayed: Promise<void>,
+): Promise<void> {
+  let isReplayed = false;
+  replayed.then(() => {
+    isReplayed = true;
+  });
+  while (!isReplayed || !ledger.isSettled(Date.now())) {
+    await pause(POLL_MS, signal);
+    signal.throwIfAborted();
+    const entries = await readAcl();
+    for (const block of ledger.observed(entries, Date.now())) tell(block);
+  }
+}
+
+function tell(block: Block): void {
+  screen.tell(`${elapsed().padStart(7)}  ${eventLine(block)}`);
+}
+
 /** Ctrl-C stops everything; a second one does not wait for that. */
 function stopOnSignals(): void {
   let firstAt: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(name, () => {
       firstAt ??= performance.now();
-      stopping.abort(new Interruption());
       // npm hands on what the terminal has sent already: the same Ctrl-C comes twice.
       if (performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(130);
+      if (signal.aborted) return;
+      stopping.abort(new Interruption());
+      screen.end();
+      screen.print("Stopping …");
     });
   }
 }

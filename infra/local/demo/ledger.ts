@@ -27,6 +27,7 @@ export type Block = {
   /** 1 for the first block of this address. */
   readonly strike: number;
   failures: number;
+  reports: number;
   ignored?: string;
   failed?: string;
   expiresAt?: number;
@@ -74,12 +75,13 @@ export function createLedger(timing: Timing, foreign: readonly Entry[]): Ledger 
       const last = earlier.at(-1);
       if (last && !hasExpired(last, now)) {
         last.failures = failures;
+        last.reports++;
         return (answer) => note(last, answer, 0);
       }
       if (last?.blockedAt) last.unblockedAt ??= now;
       const strike = earlier.length + 1;
       const cidr = `${address}/${isIPv6(address) ? 128 : 32}`;
-      const block = { address, cidr, clock, detectedAt: now, strike, failures };
+      const block = { address, cidr, clock, detectedAt: now, strike, failures, reports: 1 };
       blocks.push(block);
       const longer = timing.expiry * (timing.repeatFactor ** (strike - 1) - 1);
       return (answer) => note(block, answer, longer);

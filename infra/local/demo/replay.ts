@@ -12,15 +12,16 @@ export async function* paced(
   lines: readonly string[],
   speed: number,
   signal: AbortSignal,
-): AsyncGenerator<string> {
+): AsyncGenerator<[index: number, line: string]> {
   const startedAt = performance.now();
   const firstAt = parseLine(lines[0] ?? "")?.at ?? 0;
-  for (const line of lines) {
+  for (const [index, line] of lines.entries()) {
     const { at = firstAt } = parseLine(line) ?? {};
     const dueAt = startedAt + (secondsBetween(firstAt, at) / speed) * 1000;
-    if (dueAt > performance.now()) await pause(dueAt - performance.now(), signal);
+    const early = dueAt - performance.now();
+    if (early > 0) await pause(early, signal);
     if (signal.aborted) return;
-    yield line;
+    yield [index, line];
   }
 }
 

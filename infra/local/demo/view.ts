@@ -13,13 +13,18 @@ const milliseconds = (ms: number): string => `${Math.round(ms)} ms`;
 const durationOf = ({ detectedAt, expiresAt = detectedAt }: Block): string =>
   `${Math.ceil(expiresAt / 1000) - Math.floor(detectedAt / 1000)} s`;
 
+/** Of the longest address in the log. */
+const ADDRESS_WIDTH = 21;
+
+const nameOf = ({ address, strike }: Block): string => (strike > 1 ? `${address} again` : address);
+
 /** The blocks as they stand. */
 export function liveTable(blocks: readonly Block[], now: number): string {
   return table(
     ["Detected", "Address", ">Fails", ">Rule", ">Blocked in", "Now"],
     blocks.map((block) => [
       block.clock,
-      block.address,
+      nameOf(block).padEnd(ADDRESS_WIDTH),
       block.failures,
       block.ruleNumber,
       block.blockedAt && milliseconds(block.blockedAt - block.detectedAt),
@@ -41,15 +46,13 @@ function stateOf(block: Block, now: number): string {
 
 /** What has just become of a block, in one line. */
 export function eventLine(block: Block): string {
-  const { address, clock, ruleNumber, failures, detectedAt, ignored } = block;
-  const { blockedAt = 0, expiresAt = 0, unblockedAt } = block;
-  if (ignored !== undefined) return `${clock}  ${address}  ignored: ${ignored}`;
-  if (unblockedAt === undefined) {
-    const delay = milliseconds(blockedAt - detectedAt);
-    return `${clock}  ${address}  blocked by rule ${ruleNumber} after ${failures} failures, in ${delay}`;
-  }
-  const late = seconds(unblockedAt - expiresAt);
-  return `${clock}  ${address}  unblocked ${late} after its ${durationOf(block)}`;
+  const { ruleNumber, failures, detectedAt, ignored, unblockedAt } = block;
+  const { blockedAt = 0, expiresAt = 0 } = block;
+  const address = nameOf(block).padEnd(ADDRESS_WIDTH);
+  if (ignored !== undefined) return `${address}  ignored: ${ignored}`;
+  return unblockedAt === undefined
+    ? `${address}  blocked by rule ${ruleNumber}, ${milliseconds(blockedAt - detectedAt)} after ${failures} failures`
+    : `${address}  unblocked, ${seconds(unblockedAt - expiresAt)} after its ${durationOf(block)}`;
 }
 
 /** All blocks when everything is over, and what became of everybody else in the log. */
@@ -65,12 +68,13 @@ export function summary(blocks: readonly Block[], lines: readonly string[]): str
   );
   return [
     table(
-      ["Address", "Detected", ">Blocked after", ">Rule", ">Expired after", ">Unblocked"],
+      ["Address", "Detected", ">Reports", ">Blocked in", ">Rule", ">Lasted", ">Unblocked"],
       reported.map((block) => {
-        const { address, clock, detectedAt, blockedAt, ruleNumber, expiresAt, unblockedAt } = block;
+        const { clock, reports, detectedAt, blockedAt, ruleNumber, expiresAt, unblockedAt } = block;
         return [
-          address,
+          nameOf(block).padEnd(ADDRESS_WIDTH),
           clock,
+          reports,
           blockedAt ? milliseconds(blockedAt - detectedAt) : never,
           ruleNumber,
           expiresAt && durationOf(block),
@@ -82,9 +86,9 @@ export function summary(blocks: readonly Block[], lines: readonly string[]): str
     pc.bold("From detection to block"),
     `  median ${milliseconds(median(delays))}, at most ${milliseconds(Math.max(...delays))}`,
     pc.bold("On the never-block list"),
-    ...ignored.map((block) => `  ${block.address}: ${block.failures} failures, ${block.ignored}`),
+    ...ignored.map((block) => `  ${block.address.padEnd(ADDRESS_WIDTH)} ${block.ignored}`),
     pc.bold(`Never ${DEFAULT_RULE.threshold} failures within ${DEFAULT_RULE.windowSeconds} s`),
-    ...below.map(([address, failures]) => `  ${address}: ${failures}`),
+    ...below.map(([address, failures]) => `  ${address.padEnd(ADDRESS_WIDTH)} ${failures} in all`),
   ].join("\n");
 }
 
@@ -118,7 +122,7 @@ function table(
     head: titles.map((title) => pc.bold(title.replace(">", ""))),
     colAligns: titles.map((title) => (title.startsWith(">") ? "right" : "left")),
     chars: { ...Object.fromEntries(BORDERS.map((border) => [border, ""])), middle: "  " },
-    style: { head: [], "padding-left": 0, "padding-right": 0 },
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
   });
   drawn.push(...rows);
   return drawn.toString();

@@ -5,25 +5,14 @@ import type {
 import type { AttributeValue, DynamoDBRecord } from "aws-lambda";
 
 /**
- * How DynamoDB Local (3.3) names what TTL removes, which it gives no user identity either. No other
- * change is named so.
- */
-const REMOVED_BY_TTL = "UNKNOWN_TO_SDK_VERSION";
-
-/** Who removes what is expired, as DynamoDB tells it. */
-const TTL_IDENTITY = { Type: "Service", PrincipalId: "dynamodb.amazonaws.com" };
-
-/**
  * A stream record as a function gets it: names in Lambda's casing, the time in epoch seconds,
  * binary values in base64.
  */
 export function toLambdaRecord(record: ReceivedRecord, streamArn: string): DynamoDBRecord {
-  const { dynamodb = {} } = record;
-  const byTtl = String(record.eventName) === REMOVED_BY_TTL;
-  const userIdentity = byTtl ? TTL_IDENTITY : record.userIdentity;
+  const { dynamodb = {}, userIdentity } = record;
   return {
     eventID: String(record.eventID),
-    eventName: byTtl ? "REMOVE" : (record.eventName as "INSERT" | "MODIFY" | "REMOVE"),
+    eventName: record.eventName as "INSERT" | "MODIFY" | "REMOVE",
     eventVersion: record.eventVersion ?? "1.1",
     eventSource: "aws:dynamodb",
     awsRegion: String(record.awsRegion),
