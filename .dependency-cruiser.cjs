@@ -38,7 +38,8 @@ module.exports = {
       severity: "error",
       from: {
         orphan: true,
-        pathNot: "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/local/install\\.mjs)$",
+        pathNot:
+          "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/(local/install|bundle-sizes)\\.mjs)$",
       },
       to: {},
     },

@@ -10,7 +10,8 @@ import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 /** Bounds that let a call with all its retries end within two seconds, the endpoint's promise. */
 const swift = { maxAttempts: 3, requestHandler: { connectionTimeout: 300, requestTimeout: 500 } };
 
-export const createSqs = () => new SQSClient(swift);
+/** The queue's URL names the queue; where to reach SQS is the environment's to say. */
+export const createSqs = () => new SQSClient({ ...swift, useQueueUrlAsEndpoint: false });
 export const createSsm = () => new SSMClient(swift);
 export const createDynamo = () =>
   DynamoDBDocumentClient.from(new DynamoDBClient(swift), {

@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createServer } from "node:net";
 import {
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
@@ -15,6 +13,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { startEc2 } from "../../infra/local/ec2/server.ts";
+import { hasMoto, type Server, startMoto } from "../support/moto.ts";
 
 /*
  * What we rely on of EC2's network ACLs, checked through the real SDK client against everything we
@@ -23,16 +22,7 @@ import { startEc2 } from "../../infra/local/ec2/server.ts";
  * note goes.
  */
 
-type Server = { url: string; stop(): Promise<void> };
 type Backend = { name: "emulator" | "moto"; start(): Promise<Server> };
-
-const motoCommand = [["moto_server"], ["python3", "-m", "moto.server"]].find(
-  ([program = "", ...args]) => spawnSync(program, [...args, "--help"]).status === 0,
-);
-
-if (motoCommand === undefined) {
-  console.warn("SKIPPED: EC2 contract against moto. Install it: pip install 'moto[server]'");
-}
 
 const backends: Backend[] = [
   { name: "emulator", start: () => startEc2({ throttle: false }) },
@@ -40,7 +30,7 @@ const backends: Backend[] = [
 ];
 
 describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
-  if (name === "moto" && motoCommand === undefined) {
+  if (name === "moto" && !hasMoto) {
     it.skip("moto is not installed", () => {});
     return;
   }
@@ -598,47 +588,4 @@ function summary(entries: NetworkAclEntry[] | undefined) {
 function given<T>(value: T | undefined): T {
   if (value === undefined) throw new Error("The answer lacks what it must have");
   return value;
-}
-
-async function startMoto(): Promise<Server> {
-  const [program = "", ...args] = motoCommand ?? [];
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  const child = spawn(program, [...args, "-H", "127.0.0.1", "-p", `${port}`], { stdio: "ignore" });
-  const stop = () => stopProcess(child);
-  try {
-    await answers(url, child);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { url, stop };
-}
-
-async function stopProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGKILL");
-  await gone;
-}
-
-/** Waits until the server answers; the test runner's timeout bounds it. */
-async function answers(url: string, child: ChildProcess): Promise<void> {
-  while (child.exitCode === null) {
-    const response = await fetch(url).catch(() => undefined);
-    if (response !== undefined) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`moto ended with ${child.exitCode} before it answered`);
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-    });
-  });
 }

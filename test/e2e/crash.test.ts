@@ -11,7 +11,7 @@ import { eventually, newDir, startTestCloud, type TestCloud } from "./cloud.ts";
 type Watch = { readonly matches: (body: string, target: string) => boolean; kill(): Promise<void> };
 
 /** Passes everything on to an engine; at the first call that the watch matches, it kills instead of answering. */
-class Proxy {
+class EngineProxy {
   watch: Watch | undefined;
   hits = 0;
   private readonly server: Server;
@@ -64,7 +64,7 @@ async function read(request: IncomingMessage): Promise<Buffer> {
 
 const enginesDir = newDir();
 let engines: Engines;
-let proxies: { sqs: Proxy; dynamodb: Proxy; ec2: Proxy };
+let proxies: { sqs: EngineProxy; dynamodb: EngineProxy; ec2: EngineProxy };
 let env: Record<string, string>;
 
 beforeAll(async () => {
@@ -75,7 +75,11 @@ beforeAll(async () => {
     env: {},
   });
   const { sqs, dynamodb, ec2, ssm } = engines.endpoints;
-  proxies = { sqs: new Proxy(sqs), dynamodb: new Proxy(dynamodb), ec2: new Proxy(ec2) };
+  proxies = {
+    sqs: new EngineProxy(sqs),
+    dynamodb: new EngineProxy(dynamodb),
+    ec2: new EngineProxy(ec2),
+  };
   env = {
     AWS_ENDPOINT_URL_SQS: await proxies.sqs.start(),
     AWS_ENDPOINT_URL_DYNAMODB: await proxies.dynamodb.start(),

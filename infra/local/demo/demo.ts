@@ -96,7 +96,9 @@ async function demo(): Promise<boolean> {
     for (const problem of problems) screen.print(pc.red(`✖ ${problem}`));
     if (problems.length > 0) return false;
     screen.print(
-      pc.green(`✔ All attackers, and nobody else, were blocked, and unblocked in time (${elapsed()}).`),
+      pc.green(
+        `✔ All attackers, and nobody else, were blocked, and unblocked in time (${elapsed()}).`,
+      ),
     );
     return true;
   } finally {

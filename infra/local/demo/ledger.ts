@@ -30,6 +30,8 @@ export type Block = {
   reports: number;
   ignored?: string;
   failed?: string;
+  /** When the endpoint took the first report, to the second. */
+  beganAt?: number;
   expiresAt?: number;
   blockedAt?: number;
   ruleNumber?: number;
@@ -66,6 +68,20 @@ export function createLedger(timing: Timing, foreign: readonly Entry[]): Ledger 
   const strange = new Set<string>();
   const foreignTexts = new Set(foreign.map(({ text }) => text));
 
+  /** @param times how many times as long as it asks for the report makes the block last */
+  function note(block: Block, answer: Answer, times: number): Block {
+    if (answer.status === "queued") {
+      const takenAt = answer.expiresAt * 1000 - timing.expiry;
+      block.beganAt ??= takenAt;
+      block.expiresAt = Math.max(block.expiresAt ?? 0, takenAt + timing.expiry * times);
+    } else if (answer.status === "ignored") {
+      block.ignored = answer.reason;
+    } else {
+      block.failed = answer.reason;
+    }
+    return block;
+  }
+
   return {
     blocks,
     strange,
@@ -76,15 +92,14 @@ export function createLedger(timing: Timing, foreign: readonly Entry[]): Ledger 
       if (last && !hasExpired(last, now)) {
         last.failures = failures;
         last.reports++;
-        return (answer) => note(last, answer, 0);
+        return (answer) => note(last, answer, 1);
       }
       if (last?.blockedAt) last.unblockedAt ??= now;
       const strike = earlier.length + 1;
       const cidr = `${address}/${isIPv6(address) ? 128 : 32}`;
       const block = { address, cidr, clock, detectedAt: now, strike, failures, reports: 1 };
       blocks.push(block);
-      const longer = timing.expiry * (timing.repeatFactor ** (strike - 1) - 1);
-      return (answer) => note(block, answer, longer);
+      return (answer) => note(block, answer, timing.repeatFactor ** (strike - 1));
     },
 
     observed(entries, now) {
@@ -124,14 +139,3 @@ const isOver = ({ ignored, failed, unblockedAt }: Block): boolean =>
 
 const hasExpired = ({ expiresAt = Number.POSITIVE_INFINITY }: Block, now: number): boolean =>
   expiresAt <= now;
-
-function note(block: Block, answer: Answer, longer: number): Block {
-  if (answer.status === "queued") {
-    block.expiresAt = Math.max(block.expiresAt ?? 0, answer.expiresAt * 1000 + longer);
-  } else if (answer.status === "ignored") {
-    block.ignored = answer.reason;
-  } else {
-    block.failed = answer.reason;
-  }
-  return block;
-}

@@ -37,30 +37,35 @@ export async function startStack(
 ): Promise<RunningStack> {
   const lock = await takeLock(join(dir, "demo.lock"));
   if ("heldBy" in lock) throw new SetupError(`A demo runs already (process ${lock.heldBy}).`);
+  const { free } = lock;
   await clean(dir);
 
   // A process group of its own, so that Ctrl-C reaches the demo alone, which then stops it.
   const child = spawn(process.execPath, [START], {
     env: { ...process.env, ...env, PORTCULLIS_LOCAL_DIR: dir },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "ignore", "pipe"],
     detached: true,
   });
-  const output: string[] = [];
-  child.stdout.on("data", () => undefined);
-  child.stderr.on("data", (chunk: Buffer) => output.push(chunk.toString()));
-  const ended = new Promise<void>((done) => {
+  const complaints: string[] = [];
+  child.stderr.on("data", (chunk: Buffer) => complaints.push(chunk.toString()));
+  const exited = new Promise<void>((done) => {
     child.once("exit", () => done());
     child.once("error", () => done());
+  });
+  let isStopping = false;
+  const ended = new Promise<void>((done) => {
+    exited.then(() => isStopping || done());
   });
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill);
 
   async function stop(): Promise<void> {
+    isStopping = true;
     child.kill("SIGTERM");
-    await within(STOP_TIMEOUT_MS, ended);
+    await within(STOP_TIMEOUT_MS, exited);
     kill();
     process.off("exit", kill);
-    if (!("heldBy" in lock)) lock.free();
+    free();
   }
 
   const file = join(dir, "stack.json");
@@ -72,7 +77,7 @@ export async function startStack(
   const stack = readJson<Stack>(file);
   if (stack && !signal.aborted) return { stack, ended, stop };
   await stop();
-  throw new SetupError(output.join("").trim() || "The local cloud did not start in time.");
+  throw new SetupError(complaints.join("").trim() || "The local cloud did not start in time.");
 }
 
 /** Ends and forgets what a demo left behind that was killed. */

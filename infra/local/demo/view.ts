@@ -9,9 +9,9 @@ export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
 const milliseconds = (ms: number): string => `${Math.round(ms)} ms`;
 
-/** How long a block was to last; the endpoint counts from the beginning of a second. */
-const durationOf = ({ detectedAt, expiresAt = detectedAt }: Block): string =>
-  `${Math.ceil(expiresAt / 1000) - Math.floor(detectedAt / 1000)} s`;
+/** From the first report until the expiry, in whole seconds as the endpoint counts. */
+const durationOf = ({ beganAt = 0, expiresAt = 0 }: Block): string =>
+  `${(expiresAt - beganAt) / 1000} s`;
 
 /** Of the longest address in the log. */
 const ADDRESS_WIDTH = 21;
@@ -38,8 +38,7 @@ function stateOf(block: Block, now: number): string {
   if (failed !== undefined) return pc.red("not reported");
   if (ignored !== undefined) return pc.dim(`ignored: ${ignored}`);
   if (blockedAt === undefined) return pc.yellow("detected");
-  if (unblockedAt !== undefined)
-    return pc.green(`unblocked ${seconds(unblockedAt - expiresAt)} later`);
+  if (unblockedAt) return pc.green(`unblocked ${seconds(unblockedAt - expiresAt)} later`);
   if (now < expiresAt) return pc.red(`blocked, ${seconds(expiresAt - now)} to go`);
   return pc.yellow(`expired for ${seconds(now - expiresAt)}`);
 }
@@ -52,7 +51,7 @@ export function eventLine(block: Block): string {
   if (ignored !== undefined) return `${address}  ignored: ${ignored}`;
   return unblockedAt === undefined
     ? `${address}  blocked by rule ${ruleNumber}, ${milliseconds(blockedAt - detectedAt)} after ${failures} failures`
-    : `${address}  unblocked, ${seconds(unblockedAt - expiresAt)} after its ${durationOf(block)}`;
+    : `${address}  unblocked ${seconds(unblockedAt - expiresAt)} after its ${durationOf(block)} were over`;
 }
 
 /** All blocks when everything is over, and what became of everybody else in the log. */
@@ -84,7 +83,7 @@ export function summary(blocks: readonly Block[], lines: readonly string[]): str
     ),
     "",
     pc.bold("From detection to block"),
-    `  median ${milliseconds(median(delays))}, at most ${milliseconds(Math.max(...delays))}`,
+    `  median ${milliseconds(median(delays))}, at most ${milliseconds(Math.max(0, ...delays))}`,
     pc.bold("On the never-block list"),
     ...ignored.map((block) => `  ${block.address.padEnd(ADDRESS_WIDTH)} ${block.ignored}`),
     pc.bold(`Never ${DEFAULT_RULE.threshold} failures within ${DEFAULT_RULE.windowSeconds} s`),

@@ -14,7 +14,8 @@ import type { EventSource } from "./source.ts";
 
 /** Batches at a time: more groups than this wait in the queue. */
 const MAX_BATCHES = 32;
-const LONG_POLL_SECONDS = 20;
+/** Short, because a waiting poll of the engine does not see a message whose visibility comes back. */
+const LONG_POLL_SECONDS = 2;
 
 /**
  * Runs an SQS event source mapping.

@@ -98,14 +98,15 @@ describe("the rule", () => {
   });
 
   it("forgets the quietest address when there are too many", () => {
-    const other = "198.51.100.1";
-    const lines = [
-      ...[0, 1, 2, 3].map((second) => line(second, failed(other))),
-      ...["192.0.2.1", "192.0.2.2"].map((address) => line(4, failed(address))),
-      line(5, failed(other)),
-    ];
-    expect(detect(lines, { maxAddresses: 3 })).toHaveLength(1);
-    expect(detect(lines, { maxAddresses: 2 })).toEqual([]);
+    const inOrder = (hosts: string, maxAddresses: number) =>
+      detect(
+        [...hosts].map((host, index) => line(index, failed(`192.0.2.${host}`))),
+        { maxAddresses },
+      );
+    expect(inOrder("1111231", 3)).toHaveLength(1);
+    expect(inOrder("1111231", 2)).toEqual([]);
+    // By the last failure, not by the first.
+    expect(inOrder("1211131", 2)).toHaveLength(1);
   });
 
   it("needs no more memory for more attackers than it remembers, or for a longer attack", () => {
