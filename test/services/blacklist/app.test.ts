@@ -190,6 +190,12 @@ describe("tokens", () => {
     expect(await endpoint.call("POST", url, { headers, body })).toMatchObject(refused);
   });
 
+  test("a header that holds none is not passed over for one elsewhere", async () => {
+    const headers = { authorization: `Basic ${DETECTOR_TOKEN}` };
+    const url = `${URL}&accessToken=${DETECTOR_TOKEN}`;
+    expect(await endpoint.call("GET", url, { headers })).toMatchObject(refused);
+  });
+
   test("one in the body that is no string is refused", async () => {
     const body = { ip: ADDRESS, accessToken: [DETECTOR_TOKEN] };
     expect(await endpoint.call("POST", URL, { headers: json, body })).toMatchObject(refused);

@@ -99,8 +99,10 @@ describe("a batch", () => {
     expect(table.writes).toEqual([]);
   });
 
-  test("of reports whose time is over writes nothing", async () => {
-    expect(await work([block(A)], NOW + 60_000)).toEqual([]);
+  test("of reports whose time is over writes nothing, whether the address is blocked or not", async () => {
+    await work([block(A, { seconds: 600 })]);
+    table.writes.length = 0;
+    expect(await work([block(A), block(B)], NOW + 60_000)).toEqual([]);
     expect(table.writes).toEqual([]);
   });
 
