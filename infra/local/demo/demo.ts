@@ -31,9 +31,6 @@ const TIMING: Timing = {
 /** EC2 grants 20 describes a second, and the product needs some of them. */
 const POLL_MS = 200;
 
-/** Signals that come together are one. */
-const SAME_SIGNAL_MS = 500;
-
 const DIR = join(PROJECT_ROOT, ".local", "demo");
 const ENVIRONMENT = {
   PORT: "0",
@@ -81,8 +78,9 @@ async function demo(): Promise<boolean> {
     const { stack } = running;
     const readAcl = createAclReader(stack);
     const ledger = createLedger(TIMING, await readAcl());
-    screen.print(`The local cloud is up after ${elapsed()}; its network ACL is ${stack.aclId}.`);
+    screen.print(`The local cloud is up after ${elapsed()}.`);
     screen.print(`${lines.length} lines of an SSH server's log follow, ${SPEED} times as fast.`);
+    screen.print(`The network ACL ${stack.aclId} is read every ${POLL_MS} ms.`);
     screen.print(
       `A block lasts ${EXPIRY_SECONDS} s, the next one of that address twice as long.\n`,
     );
@@ -135,9 +133,10 @@ async function watch(
   replayed: Promise<void>,
 ): Promise<void> {
   let isReplayed = false;
-  replayed.then(() => {
+  const end = () => {
     isReplayed = true;
-  });
+  };
+  replayed.then(end, end);
   while (!isReplayed || !ledger.isSettled(Date.now())) {
     await pause(POLL_MS, signal);
     signal.throwIfAborted();
@@ -152,13 +151,9 @@ function tell(block: Block): void {
 
 /** Ctrl-C stops everything; a second one does not wait for that. */
 function stopOnSignals(): void {
-  let firstAt: number | undefined;
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => {
-      firstAt ??= performance.now();
-      // npm hands on what the terminal has sent already: the same Ctrl-C comes twice.
-      if (performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(130);
-      if (signal.aborted) return;
+      if (signal.aborted) process.exit(130);
       stopping.abort(new Interruption());
       screen.end();
       screen.print("Stopping …");
