@@ -2,7 +2,7 @@ import middy from "@middy/core";
 import httpRouter, { type Route } from "@middy/http-router";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Tokens } from "../../shared/aws/tokens.ts";
-import { type Blacklist, block, unblock } from "./blacklist.ts";
+import { type Blacklist, block, list, unblock } from "./blacklist.ts";
 import { authenticated, errorAnswers, notFound, shape } from "./http.ts";
 
 /** The endpoint: its routes, and who may call them. */
@@ -13,6 +13,9 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
   const unblockRoute = authenticated(tokens, "operator", ({ fields, caller }) =>
     unblock(fields, caller, blacklist, clock()),
   );
+  const listRoute = authenticated(tokens, "operator", ({ fields }) =>
+    list(fields, blacklist, clock()),
+  );
   const health = async () => shape({ status: 200, body: { status: "ok" } });
 
   const routes: Route<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>[] = [
@@ -20,6 +23,7 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
     { method: "GET", path: "/blacklistip", handler: blockRoute },
     { method: "POST", path: "/blacklistip", handler: blockRoute },
     { method: "DELETE", path: "/blacklistip", handler: unblockRoute },
+    { method: "GET", path: "/blacklist", handler: listRoute },
   ];
 
   return middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()

@@ -1,8 +1,19 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "../../shared/aws/log.ts";
+import type { State, Table } from "../../shared/aws/table.ts";
 import type { Caller } from "../../shared/aws/tokens.ts";
-import { contains, parseCidr } from "../../shared/domain/cidr.ts";
+import type { Block } from "../../shared/domain/block.ts";
+import {
+  type Cidr,
+  contains,
+  type Family,
+  parseCidr,
+  WIDEST_PREFIX,
+  widen,
+} from "../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
+import { standingOf } from "../../shared/domain/standing.ts";
+import { badRequest } from "./errors.ts";
 import type { createFold } from "./fold.ts";
 import type { Answer } from "./http.ts";
 import { addressOf, blockableAddressOf, type Fields, numberOf, reasonOf } from "./request.ts";
@@ -12,6 +23,8 @@ export type Blacklist = {
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly expirySeconds: number;
   readonly maxExpirySeconds: number;
+  readonly holdSeconds: number;
+  readonly table: Pick<Table, "readState" | "readKnown" | "readBlocks" | "readPage">;
   readonly log: Logger;
 };
 
@@ -62,6 +75,8 @@ export async function block(
     severity,
     reason,
     detector: caller.name,
+    weight: caller.weight,
+    byOperator: caller.role === "operator",
     requestId: randomUUID(),
   });
   const { requestId, expiresAt } = queued;
@@ -79,22 +94,131 @@ async function currentNeverBlock({ neverBlock, log }: Blacklist): Promise<NeverB
   }
 }
 
-/** An operator's unblock, in order with the blocks. @throws Refusal, QueueUnavailableError */
+/**
+ * An operator's unblock, in order with the blocks. Where a wider range covers the address, the answer
+ * says so: that range stays.
+ *
+ * @throws Refusal, QueueUnavailableError
+ */
 export async function unblock(
   fields: Fields,
   caller: Caller,
-  { fold, log }: Blacklist,
+  { fold, table, holdSeconds, maxExpirySeconds, log }: Blacklist,
   now: number,
 ): Promise<Answer> {
   const cidr = addressOf(fields);
+  const seconds = numberOf(fields, "hold", {
+    min: 0,
+    max: maxExpirySeconds,
+    otherwise: holdSeconds,
+    code: "invalid_hold",
+  });
   const requestId = randomUUID();
   await fold.sendUnblock({
     kind: "unblock",
     cidr: cidr.text,
     requestedAt: now,
     operator: caller.name,
+    holdUntil: seconds > 0 ? Math.floor(now / 1000) + seconds : 0,
     requestId,
   });
   log.info("Queued an unblock", { cidr: cidr.text, caller: caller.name, requestId });
-  return { status: 202, body: { status: "queued", requestId, cidr: cidr.text } };
+  const coveredBy = await coveringRanges(cidr, table, now).catch((error) => {
+    log.error("What covers the address cannot be read", error as Error);
+    return [];
+  });
+  return {
+    status: 202,
+    body: {
+      status: "queued",
+      requestId,
+      cidr: cidr.text,
+      ...(coveredBy.length > 0 && { coveredBy: coveredBy.map((block) => block.cidr) }),
+    },
+  };
+}
+
+/** The blocks of wider ranges that contain the address. */
+async function coveringRanges(
+  cidr: Cidr,
+  table: Blacklist["table"],
+  now: number,
+): Promise<Block[]> {
+  const widest = WIDEST_PREFIX[cidr.family];
+  const prefixes = Array.from({ length: cidr.prefix - widest }, (_, index) => widest + index);
+  if (prefixes.length === 0) return [];
+  return table.readBlocks(
+    prefixes.map((prefix) => widen(cidr, prefix).text),
+    now,
+  );
+}
+
+const DEFAULT_PAGE = 50;
+const MAX_PAGE = 200;
+
+/**
+ * What is wanted, what is enforced, what waits, until when and why: one page, strongest first, IPv4
+ * before IPv6; or with `ip` the blocks that deny that address.
+ *
+ * @throws Refusal
+ */
+export async function list(
+  fields: Fields,
+  { table }: Pick<Blacklist, "table">,
+  now: number,
+): Promise<Answer> {
+  const state = await table.readState();
+  const answer = (blocks: readonly Block[], next: string | null) => ({
+    status: 200,
+    body: {
+      mode: state.mode,
+      convergedAt: state.convergedAt,
+      blocks: blocks.map((block) => describeBlock(block, state, now)),
+      next,
+    },
+  });
+  if (fields.ip !== undefined) {
+    const cidr = addressOf(fields);
+    const known = await table.readKnown([cidr.text], now);
+    const own = known.get(cidr.text)?.block;
+    return answer([...(own ? [own] : []), ...(await coveringRanges(cidr, table, now))], null);
+  }
+  const limit = numberOf(fields, "limit", {
+    min: 1,
+    max: MAX_PAGE,
+    otherwise: DEFAULT_PAGE,
+    code: "invalid_limit",
+  });
+  const { family, after } = cursorOf(fields);
+  const { blocks, next } = await table.readPage(family, limit, after);
+  const following = next ?? (family === 4 ? "6" : undefined);
+  return answer(blocks, following ? Buffer.from(following).toString("base64url") : null);
+}
+
+/** A cursor is the rank of the last block of the page before, or only the next family. */
+function cursorOf({ next }: Fields): { family: Family; after: string | undefined } {
+  if (next === undefined) return { family: 4, after: undefined };
+  const cursor = typeof next === "string" ? Buffer.from(next, "base64url").toString() : "";
+  const [, family, after] = /^([46])(#[0-9a-f#.:/]{1,100})?$/.exec(cursor) ?? [];
+  if (!family) throw badRequest("invalid_next", "The parameter next is not one of ours.");
+  return { family: family === "4" ? 4 : 6, after: after && cursor };
+}
+
+function describeBlock(block: Block, state: State, now: number) {
+  const { cidr, expiresAt, severity, strikes, hits, detectors, reason } = block;
+  const { firstSeenAt, lastSeenAt, requestId } = block;
+  const standing = standingOf(block, state.slots.ingress, state.monitored.ingress, now);
+  return {
+    cidr,
+    ...standing,
+    expiresAt,
+    severity,
+    strikes,
+    hits,
+    detectors,
+    reason,
+    firstSeenAt,
+    lastSeenAt,
+    requestId,
+  };
 }

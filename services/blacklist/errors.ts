@@ -4,6 +4,8 @@ export class Refusal extends Error {
   readonly status: number;
   readonly code: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Who was refused, for the log: the operator must see which detector keeps being refused. */
+  caller: string | undefined;
 
   constructor(status: number, code: string, message: string, headers = {}) {
     super(message);

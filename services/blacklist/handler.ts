@@ -14,7 +14,11 @@ const config = readSettings(settings, process.env);
 const log = createLogger();
 const parameters = createParameters(createSsm());
 const tokens = createTokens(parameters, config.TOKENS_PARAMETER, log);
-const table = createTable(createDynamo(), { tableName: config.TABLE_NAME, aclId: config.ACL_ID });
+const table = createTable(
+  createDynamo(),
+  { tableName: config.TABLE_NAME, aclId: config.ACL_ID },
+  log,
+);
 const queue = createQueue(createSqs(), {
   url: config.QUEUE_URL,
   aclId: config.ACL_ID,
@@ -25,6 +29,8 @@ const blacklist = {
   neverBlock: createNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, table),
   expirySeconds: config.EXPIRY_TIME,
   maxExpirySeconds: config.MAX_EXPIRY_TIME,
+  holdSeconds: config.HOLD_TIME,
+  table,
   log,
 };
 

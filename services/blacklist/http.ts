@@ -45,7 +45,12 @@ export function authenticated(
     const early = token === undefined ? undefined : await identify(token);
     const fields = allFields(query, await parseBody(event));
     const caller = early ?? (await identify(tokenOf(event, fields) ?? ""));
-    return shape(await handle({ fields, caller, sourceIp: event.requestContext.http.sourceIp }));
+    const { sourceIp } = event.requestContext.http;
+    const answer = await handle({ fields, caller, sourceIp }).catch((error) => {
+      if (error instanceof Refusal) error.caller = caller.name;
+      throw error;
+    });
+    return shape(answer);
   };
 }
 
@@ -85,8 +90,8 @@ export function errorAnswers(
 ): MiddlewareObj<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2> {
   return {
     onError: (request) => {
-      const { status, code, message, headers } = refusalOf(request.error, log);
-      if (status < 500) log.info("Refused", { status, code });
+      const { status, code, message, headers, caller } = refusalOf(request.error, log);
+      if (status < 500) log.info("Refused", { status, code, caller });
       request.response = shape({ status, body: { error: { code, message } }, headers });
     },
   };

@@ -1,7 +1,12 @@
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import * as v from "valibot";
-import { WIDEST_PREFIX } from "../../shared/domain/capacity.ts";
-import { type Cidr, InvalidAddressError, parseCidr } from "../../shared/domain/cidr.ts";
+import {
+  type Cidr,
+  InvalidAddressError,
+  isBlockable,
+  parseCidr,
+  WIDEST_PREFIX,
+} from "../../shared/domain/cidr.ts";
 import { badRequest, Refusal } from "./errors.ts";
 
 /** A body of this many bytes is too large; a block needs a few hundred. */
@@ -12,7 +17,16 @@ const MAX_REASON = 256;
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-const PARAMETERS = ["accessToken", "ip", "expiryTime", "reason", "severity", "limit", "next"];
+const PARAMETERS = [
+  "accessToken",
+  "ip",
+  "expiryTime",
+  "reason",
+  "severity",
+  "hold",
+  "limit",
+  "next",
+];
 
 /** The parameters of the query string. A parameter given twice is refused: which one is meant? */
 export function queryFields(event: APIGatewayProxyEventV2): Fields {
@@ -66,8 +80,8 @@ export function addressOf({ ip }: Fields): Cidr {
 /** An address that may be blocked: not wider than /16 (IPv4) or /32 (IPv6). @throws Refusal */
 export function blockableAddressOf(fields: Fields): Cidr {
   const cidr = addressOf(fields);
+  if (isBlockable(cidr)) return cidr;
   const widest = WIDEST_PREFIX[cidr.family];
-  if (cidr.prefix >= widest) return cidr;
   throw badRequest("range_too_wide", `${cidr.text} is wider than /${widest}, the widest allowed.`);
 }
 

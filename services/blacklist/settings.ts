@@ -14,5 +14,6 @@ export const settings = v.object({
   EXPIRY_TIME: wholeNumber(1, YEAR),
   /** Seconds; the longest expiryTime that a request may name. */
   MAX_EXPIRY_TIME: wholeNumber(1, YEAR),
+  /** Seconds for which an unblocked address is not blocked again, where the request names none. */
+  HOLD_TIME: wholeNumber(0, YEAR),
 });
-export type Settings = v.InferOutput<typeof settings>;

@@ -8,7 +8,7 @@ import {
 } from "../../shared/aws/networkAcl.ts";
 import type { State, Table } from "../../shared/aws/table.ts";
 import type { Block } from "../../shared/domain/block.ts";
-import { type Family, parseCidr } from "../../shared/domain/cidr.ts";
+import { contains, type Family, parseCidr } from "../../shared/domain/cidr.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
 import {
   type AclEntry,
@@ -52,6 +52,8 @@ export type Outcome = {
   /** Entries of persons in our number range. */
   readonly foreign: number;
   readonly enforced: number;
+  /** Wanted blocks that no entry covers; of each family counted up to ten for each slot. */
+  readonly waiting: number;
   readonly isNeverBlockReadable: boolean;
 };
 
@@ -69,6 +71,9 @@ const LEARNT_LIMIT_TTL_MS = 600_000;
 /** A converge that meets a quota plans once more with what it learnt; persons may take slots too. */
 const MAX_ROUNDS = 3;
 
+/** Expired blocks that one converge removes. */
+const MAX_SWEPT = 100;
+
 /** The record is written at least this often, in milliseconds, even if nothing changes. */
 const RECORD_EVERY_MS = 30_000;
 
@@ -81,24 +86,30 @@ const RECORD_EVERY_MS = 30_000;
  */
 export async function converge(enforcer: Enforcer, deadline: number, round = 1): Promise<Outcome> {
   const { table, acl, mode, log, clock } = enforcer;
-  const [state, { vpcId, entries }, ...wanted] = await Promise.all([
+  const [state, { vpcId, entries }, ...families] = await Promise.all([
     table.readState(),
     acl.describe(),
     ...FAMILIES.map((family) =>
       table.readStrongest(family, enforcer.ruleLimit * CANDIDATES_PER_SLOT, clock()),
     ),
   ]);
+  const wanted = families.flatMap(({ strongest }) => strongest);
   const vpcCidrs = await acl.vpcCidrs(vpcId).catch(reportUnreadable(log));
   const neverBlock = vpcCidrs && (await enforcer.neverBlock(vpcCidrs).catch(reportUnreadable(log)));
 
-  const plans = makePlans(enforcer, state, entries, wanted.flat(), neverBlock ?? undefined);
-  logPlans(enforcer, plans, wanted.flat());
+  const plans = makePlans(enforcer, state, entries, wanted, neverBlock ?? undefined);
+  logPlans(enforcer, plans, wanted);
   const outcome = {
     drifted: sum(plans, ({ drifted }) => drifted.length),
     foreign: sum(plans, ({ foreign }) => foreign.length),
     enforced: sum(plans, ({ slots }) => Object.values(slots).filter(({ cidr }) => cidr).length),
+    waiting: countWaiting(wanted, plans, enforcer.directions[0] ?? "ingress"),
     isNeverBlockReadable: neverBlock !== undefined,
   };
+  await sweep(
+    enforcer,
+    families.flatMap(({ inTheWay }) => inTheWay),
+  );
   const seen = { ...state, mode, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
   const slots = { ingress: plans.ingress.slots, egress: plans.egress.slots };
   if (mode === "monitor") {
@@ -242,6 +253,29 @@ async function record({ table, clock }: Enforcer, before: State, after: State): 
   const isFresh = clock() - before.convergedAt < RECORD_EVERY_MS;
   if (isFresh && isDeepStrictEqual(before, after)) return;
   await table.writeState({ ...after, convergedAt: clock() });
+}
+
+function countWaiting(wanted: readonly Block[], plans: Plans, direction: Direction): number {
+  const ranges = Object.values(plans[direction].slots).flatMap(({ cidr }) =>
+    cidr === null ? [] : [parseCidr(cidr)],
+  );
+  return wanted.filter(({ cidr }) => !ranges.some((range) => contains(range, parseCidr(cidr))))
+    .length;
+}
+
+/**
+ * Removes expired blocks that TTL leaves lying before live ones, some at each converge: reading past
+ * them again and again would cost more than the blocks themselves.
+ */
+async function sweep({ table, log }: Enforcer, inTheWay: readonly Block[]): Promise<void> {
+  const removals = inTheWay.slice(0, MAX_SWEPT).map((block) => table.removeBlock(block));
+  const failed = (await Promise.allSettled(removals)).filter(({ status }) => status === "rejected");
+  if (inTheWay.length > 0) {
+    log.info("Swept expired blocks", {
+      swept: removals.length - failed.length,
+      of: inTheWay.length,
+    });
+  }
 }
 
 function logPlans({ log, mode }: Enforcer, plans: Plans, wanted: readonly Block[]): void {

@@ -14,7 +14,11 @@ const config = readSettings(settings, process.env);
 const log = createLogger();
 const metrics = createMetrics();
 const parameters = createParameters(createSsm());
-const table = createTable(createDynamo(), { tableName: config.TABLE_NAME, aclId: config.ACL_ID });
+const table = createTable(
+  createDynamo(),
+  { tableName: config.TABLE_NAME, aclId: config.ACL_ID },
+  log,
+);
 const enforcer: Enforcer = {
   table,
   acl: createNetworkAcl(createEc2(), config.ACL_ID),
@@ -50,6 +54,8 @@ export async function handler(
     const outcome = await converge(enforcer, deadline);
     log.info("Converged", outcome);
     metrics.addMetric("Enforced", "Count", outcome.enforced);
+    metrics.addMetric("Waiting", "Count", outcome.waiting);
+    metrics.addMetric("Foreign", "Count", outcome.foreign);
     metrics.addMetric("ChangesApplied", "Count", outcome.applied);
     metrics.addMetric("ChangesLeft", "Count", outcome.left);
     metrics.addMetric("DriftRepaired", "Count", outcome.drifted);

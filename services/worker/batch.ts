@@ -4,8 +4,9 @@ import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
 import type { Logger } from "../../shared/aws/log.ts";
 import { type Message, message } from "../../shared/aws/queue.ts";
 import type { Known, Table } from "../../shared/aws/table.ts";
-import { applyReport, type Block } from "../../shared/domain/block.ts";
+import { applyReport, type Block, isExpired } from "../../shared/domain/block.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
+import { type Corroboration, corroborate } from "../../shared/domain/corroboration.ts";
 import type { Escalation } from "../../shared/domain/escalation.ts";
 import { type NeverBlock, protectedBy } from "../../shared/domain/neverBlock.ts";
 
@@ -13,11 +14,14 @@ export type Worker = {
   readonly table: Table;
   readonly deadLetters: DeadLetters;
   readonly escalation: Escalation;
+  readonly corroboration: Corroboration;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly log: Logger;
 };
 
 type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
+
+const UNKNOWN: Known = { block: undefined, strikes: 0, suspect: undefined, isHeld: false };
 
 /**
  * Works a batch of the FIFO queue off: one write per address, whatever the number of its messages.
@@ -75,7 +79,7 @@ export async function workOff(
   if (known) {
     const writes = [...byAddress].map(async ([cidr, messages]) => {
       try {
-        await writeAddress(cidr, messages, known.get(cidr), neverBlock, worker, now);
+        await writeAddress(cidr, messages, known.get(cidr) ?? UNKNOWN, neverBlock, worker, now);
       } catch (error) {
         fail([messages[0]?.index ?? 0], error, "A block could not be written");
       }
@@ -90,26 +94,63 @@ export async function workOff(
   };
 }
 
-/** Folds the messages of one address, in order, into at most one write. */
+/** Folds the messages of one address, in order, into at most one write of its block. */
 async function writeAddress(
   cidr: string,
   messages: readonly Delivered[],
-  known: Known | undefined,
+  known: Known,
   neverBlock: NeverBlock | undefined,
-  { table, escalation, log }: Worker,
+  { table, escalation, corroboration, log }: Worker,
   now: number,
 ): Promise<void> {
-  const before = known?.block && { ...known.block, wake: false };
+  const before = known.block && { ...known.block, wake: false };
   const refused = neverBlock && protectedBy(neverBlock, parseCidr(cidr));
+  let { suspect } = known;
+  let holdUntil = 0;
+  let isHeld = known.isHeld;
   let block: Block | undefined = before;
   for (const { message } of messages) {
-    if (message.kind === "unblock") block = undefined;
-    else if (refused) log.warn("Refused a never-block address", { cidr, why: refused.why });
-    else block = applyReport(block, message, known?.strikes ?? 0, escalation, now);
+    if (message.kind === "unblock") {
+      block = undefined;
+      suspect = undefined;
+      holdUntil = message.holdUntil;
+      isHeld = holdUntil * 1000 > now;
+      log.info("Unblocking", { cidr, operator: message.operator, holdUntil });
+      continue;
+    }
+    if (refused) {
+      log.warn("Refused a never-block address", { cidr, why: refused.why });
+      continue;
+    }
+    if (message.byOperator) {
+      isHeld = false;
+    } else if (isHeld) {
+      log.info("Held after an unblock", { cidr, detector: message.detector });
+      continue;
+    }
+    const isLive = block && !isExpired(block, now);
+    const judged =
+      isLive || message.byOperator || isExpired(message, now)
+        ? { reports: [message] }
+        : corroborate(suspect, message, corroboration);
+    if ("suspect" in judged) {
+      suspect = judged.suspect;
+      continue;
+    }
+    suspect = undefined;
+    for (const report of judged.reports) {
+      block = applyReport(block, report, known.strikes, escalation, now);
+    }
   }
-  if (block === before) return;
-  if (block) await table.writeBlock(block, before);
-  else if (before) await table.removeBlock(before);
+
+  if (isHeld && holdUntil > 0) await table.writeHold(cidr, holdUntil);
+  else if (known.isHeld && !isHeld) await table.removeHold(cidr);
+  if (suspect && suspect !== known.suspect) await table.writeSuspect(cidr, suspect);
+  if (block !== before) {
+    if (block) await table.writeBlock(block, before);
+    else if (before) await table.removeBlock(before);
+  }
+  if (known.suspect && !suspect) await table.removeSuspect(cidr);
 }
 
 type Parsed =

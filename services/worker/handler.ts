@@ -11,11 +11,19 @@ import { settings } from "./settings.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const table = createTable(createDynamo(), { tableName: config.TABLE_NAME, aclId: config.ACL_ID });
+const table = createTable(
+  createDynamo(),
+  { tableName: config.TABLE_NAME, aclId: config.ACL_ID },
+  log,
+);
 const worker = {
   table,
   deadLetters: createDeadLetters(createSqs(), config.DEAD_LETTER_QUEUE_URL),
   escalation: { factor: config.REPEAT_PERCENT / 100, maxSeconds: config.REPEAT_MAX },
+  corroboration: {
+    threshold: config.CORROBORATION_THRESHOLD,
+    windowSeconds: config.CORROBORATION_WINDOW,
+  },
   neverBlock: createNeverBlock(createParameters(createSsm()), config.NEVER_BLOCK_PARAMETER, table),
   log,
 };

@@ -10,4 +10,8 @@ export const settings = v.object({
   REPEAT_PERCENT: wholeNumber(100, 1000),
   /** Seconds; no escalated block lasts longer. */
   REPEAT_MAX: wholeNumber(1, 31_536_000),
+  /** Weight that distinct detectors must reach before an address is blocked; 0 = any one will do. */
+  CORROBORATION_THRESHOLD: wholeNumber(0, 1000),
+  /** Seconds within which their reports count together. */
+  CORROBORATION_WINDOW: wholeNumber(1, 86_400),
 });

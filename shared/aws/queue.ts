@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
-import { type Family, parseCidr } from "../domain/cidr.ts";
+import { type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
 
 const cidr = v.pipe(
   v.string(),
@@ -22,8 +22,11 @@ const report = v.pipe(
     severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
     reason: v.pipe(v.string(), v.maxLength(256)),
     detector: name,
+    weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
+    byOperator: v.optional(v.boolean(), false),
     requestId: name,
   }),
+  v.check(({ cidr }) => isBlockable(parseCidr(cidr)), "is too wide a range"),
   v.forward(
     v.check(({ cidr, family }) => cidr.includes(":") === (family === 6), "is not the address's"),
     ["family"],
@@ -34,6 +37,8 @@ const unblock = v.object({
   cidr,
   requestedAt: epochMillis,
   operator: name,
+  /** Epoch seconds until which the address is not to be blocked again; 0 for no hold. */
+  holdUntil: v.optional(epochSeconds, 0),
   requestId: name,
 });
 

@@ -11,12 +11,16 @@ import {
 import * as v from "valibot";
 import { type Block, isExpired } from "../domain/block.ts";
 import type { Family } from "../domain/cidr.ts";
+import type { Suspect } from "../domain/corroboration.ts";
 import type { Direction, Slots } from "../domain/plan.ts";
+import type { Logger } from "./log.ts";
 
 // The table `blacklist_ip`, one partition per network ACL:
 //
 //   block#<cidr>      a wanted block; TTL `expiresAt`; in the index `byRank` by its `rank`
 //   offender#<cidr>   how often it was blocked; outlives the block, has its own TTL
+//   suspect#<cidr>    what detectors said of it, while that is not enough to block; TTL
+//   hold#<cidr>       an operator unblocked it: until when it is not blocked again; TTL
 //   state             our rule numbers in the ACL, and what the last converge saw
 
 const family = v.picklist([4, 6] satisfies Family[]);
@@ -38,6 +42,23 @@ const block = v.object({
 });
 
 const offender = v.object({ strikes: v.number(), lastBlockAt: v.number(), expiresAt: v.number() });
+
+const suspect = v.object({
+  reports: v.record(
+    v.string(),
+    v.object({
+      expiresAt: v.number(),
+      reportedAt: v.number(),
+      severity: v.number(),
+      reason: v.string(),
+      requestId: v.string(),
+      weight: v.number(),
+    }),
+  ),
+  expiresAt: v.number(),
+});
+
+const hold = v.object({ expiresAt: v.number() });
 
 const slots = v.record(
   v.pipe(v.string(), v.transform(Number)),
@@ -77,11 +98,18 @@ export class ConflictError extends Error {
   override readonly name = "ConflictError";
 }
 
-/** What the table knows of an address: its block (expired ones included) and its past. */
-export type Known = { readonly block: Block | undefined; readonly strikes: number };
+/** What the table knows of an address. */
+export type Known = {
+  /** Expired ones included: TTL deletes late. */
+  readonly block: Block | undefined;
+  readonly strikes: number;
+  readonly suspect: Suspect | undefined;
+  /** An operator wants it left alone for now. */
+  readonly isHeld: boolean;
+};
 
 export type Table = {
-  /** Reads consistently, at most 50 addresses. */
+  /** Reads consistently, at most 25 addresses. */
   readKnown(cidrs: readonly string[], now: number): Promise<Map<string, Known>>;
   /**
    * Writes a block over what was read. A new block over an expired item first removes that, so that
@@ -91,16 +119,29 @@ export type Table = {
   writeBlock(block: Block, before: Block | undefined): Promise<void>;
   /** Removes a block that was read. @throws ConflictError where another writer was faster */
   removeBlock(block: Block): Promise<void>;
-  /** The strongest blocks of a family, strongest first, at most `count`; expired ones left out. */
-  readStrongest(family: Family, count: number, now: number): Promise<Block[]>;
+  writeSuspect(cidr: string, suspect: Suspect): Promise<void>;
+  removeSuspect(cidr: string): Promise<void>;
+  /** Keeps an address from being blocked again until `until`, in epoch seconds. */
+  writeHold(cidr: string, until: number): Promise<void>;
+  removeHold(cidr: string): Promise<void>;
+  /**
+   * The strongest blocks of a family, strongest first, at most `count`, expired ones left out. It
+   * costs O(count) reads, unless expired blocks that TTL has not deleted yet stand before them: these
+   * are answered too, so that the caller may remove them.
+   */
+  readStrongest(
+    family: Family,
+    count: number,
+    now: number,
+  ): Promise<{ strongest: Block[]; inTheWay: Block[] }>;
+  /** The blocks of any of these ranges, expired ones left out; at most 100 ranges. */
+  readBlocks(cidrs: readonly string[], now: number): Promise<Block[]>;
   /** One page of all blocks of a family, strongest first, expired ones included. */
   readPage(
     family: Family,
     limit: number,
     after: string | undefined,
   ): Promise<{ blocks: Block[]; next: string | undefined }>;
-  /** How many blocks of a family last, counted up to `atMost`. */
-  count(family: Family, atMost: number, now: number): Promise<number>;
   readState(): Promise<State>;
   /** @throws ConflictError where `state.version` is no longer the table's */
   writeState(state: State): Promise<State>;
@@ -113,82 +154,103 @@ export type EndedBlock = Pick<Block, "cidr" | "strikes" | "firstSeenAt" | "expir
 const INDEX = "byRank";
 const blockKey = (cidr: string) => `block#${cidr}`;
 const offenderKey = (cidr: string) => `offender#${cidr}`;
+const suspectKey = (cidr: string) => `suspect#${cidr}`;
+const holdKey = (cidr: string) => `hold#${cidr}`;
+
+/** A first page that is full of expired blocks is followed by pages of this many. */
+const BIG_PAGE = 1_000;
+
+/** UnprocessedKeys are asked for again so many times. */
+const MAX_BATCH_READS = 6;
 
 export function createTable(
   dynamo: DynamoDBDocumentClient,
   { tableName, aclId }: { readonly tableName: string; readonly aclId: string },
+  log?: Pick<Logger, "error">,
 ): Table {
   const key = (sk: string) => ({ aclId, sk });
+  const put = (sk: string, item: object) =>
+    dynamo.send(new PutCommand({ TableName: tableName, Item: { ...key(sk), ...item } }));
+  const remove = (sk: string) =>
+    dynamo.send(new DeleteCommand({ TableName: tableName, Key: key(sk) }));
 
-  async function remove({ cidr, firstSeenAt }: Block): Promise<void> {
+  async function removeBlock({ cidr, requestId }: Block): Promise<void> {
     await conditionally(() =>
       dynamo.send(
         new DeleteCommand({
           TableName: tableName,
           Key: key(blockKey(cidr)),
-          ConditionExpression: "attribute_not_exists(sk) OR firstSeenAt = :begun",
-          ExpressionAttributeValues: { ":begun": firstSeenAt },
+          ConditionExpression: "attribute_not_exists(sk) OR requestId = :first",
+          ExpressionAttributeValues: { ":first": requestId },
         }),
       ),
     );
   }
 
-  /** The index's pages of a family, strongest first. */
-  async function* pages(family: Family, limit: number, now: number, select?: "COUNT") {
-    let ExclusiveStartKey: Record<string, unknown> | undefined;
-    do {
-      const page = await dynamo.send(
-        new QueryCommand({
-          TableName: tableName,
-          IndexName: INDEX,
-          KeyConditionExpression: "aclId = :acl AND begins_with(#rank, :family)",
-          FilterExpression: "expiresAt > :now",
-          ExpressionAttributeNames: { "#rank": "rank" },
-          ExpressionAttributeValues: { ":acl": aclId, ":family": `${family}#`, ":now": now / 1000 },
-          ScanIndexForward: false,
-          ConsistentRead: true,
-          Limit: limit,
-          ...(select && { Select: select }),
-          ...(ExclusiveStartKey && { ExclusiveStartKey }),
+  /** One item that cannot be read must not keep the others from being enforced. */
+  function readable<T>(schema: v.GenericSchema<unknown, T>, item: unknown): T | undefined {
+    if (item === undefined) return undefined;
+    const parsed = v.safeParse(schema, item);
+    if (parsed.success) return parsed.output;
+    const { sk } = item as { sk?: unknown };
+    log?.error("An item of the table cannot be read", { sk, at: v.getDotPath(parsed.issues[0]) });
+    return undefined;
+  }
+
+  const blocksIn = (items: readonly unknown[] | undefined): Block[] =>
+    (items ?? []).flatMap((item) => readable(block, item) ?? []);
+
+  async function batchGet(sortKeys: readonly string[]): Promise<Map<string, unknown>> {
+    let keys = sortKeys.map(key);
+    const items = new Map<string, unknown>();
+    for (let attempt = 0; keys.length > 0; attempt++) {
+      if (attempt === MAX_BATCH_READS) {
+        throw new Error("DynamoDB keeps leaving keys of a batch unread.");
+      }
+      const { Responses, UnprocessedKeys } = await dynamo.send(
+        new BatchGetCommand({
+          RequestItems: { [tableName]: { Keys: keys, ConsistentRead: true } },
         }),
       );
-      yield page;
-      ExclusiveStartKey = page.LastEvaluatedKey;
-    } while (ExclusiveStartKey);
+      for (const item of Responses?.[tableName] ?? []) items.set(String(item.sk), item);
+      keys = (UnprocessedKeys?.[tableName]?.Keys ?? []) as typeof keys;
+    }
+    return items;
   }
 
   return {
     async readKnown(cidrs, now) {
-      let keys = cidrs.flatMap((cidr) => [key(blockKey(cidr)), key(offenderKey(cidr))]);
-      const items = new Map<string, unknown>();
-      for (let attempt = 0; keys.length > 0; attempt++) {
-        if (attempt > 5) throw new Error("DynamoDB keeps leaving keys of a batch unread.");
-        const { Responses, UnprocessedKeys } = await dynamo.send(
-          new BatchGetCommand({
-            RequestItems: { [tableName]: { Keys: keys, ConsistentRead: true } },
-          }),
-        );
-        for (const item of Responses?.[tableName] ?? []) items.set(String(item.sk), item);
-        keys = (UnprocessedKeys?.[tableName]?.Keys ?? []) as typeof keys;
-      }
-      return new Map(
-        cidrs.map((cidr) => {
-          const found = items.get(blockKey(cidr));
-          const past = items.get(offenderKey(cidr));
-          return [
-            cidr,
-            {
-              block: found === undefined ? undefined : v.parse(block, found),
-              strikes: past === undefined ? 0 : remembered(v.parse(offender, past), now),
-            },
-          ];
-        }),
+      const items = await batchGet(
+        cidrs.flatMap((cidr) => [
+          blockKey(cidr),
+          offenderKey(cidr),
+          suspectKey(cidr),
+          holdKey(cidr),
+        ]),
       );
+      const current = <T extends { expiresAt: number }>(item: T | undefined) =>
+        item && !isExpired(item, now) ? item : undefined;
+      const knownOf = async (cidr: string): Promise<[string, Known]> => {
+        const found = items.get(blockKey(cidr));
+        const known = readable(block, found);
+        // A block that cannot be read is worth nothing, and a new one must not trip over it.
+        if (found !== undefined && known === undefined) await remove(blockKey(cidr));
+        return [
+          cidr,
+          {
+            block: known,
+            strikes: current(readable(offender, items.get(offenderKey(cidr))))?.strikes ?? 0,
+            suspect: current(readable(suspect, items.get(suspectKey(cidr)))),
+            isHeld: current(readable(hold, items.get(holdKey(cidr)))) !== undefined,
+          },
+        ];
+      };
+      return new Map(await Promise.all(cidrs.map(knownOf)));
     },
 
     async writeBlock(next, before) {
-      if (before && next.firstSeenAt !== before.firstSeenAt) await remove(before);
-      const isNew = !before || next.firstSeenAt !== before.firstSeenAt;
+      const isNew = next.requestId !== before?.requestId;
+      if (before && isNew) await removeBlock(before);
       await conditionally(() =>
         dynamo.send(
           new PutCommand({
@@ -198,27 +260,59 @@ export function createTable(
               ? { ConditionExpression: "attribute_not_exists(sk)" }
               : {
                   ConditionExpression:
-                    "attribute_not_exists(sk) OR (firstSeenAt = :begun AND hits = :hits)",
-                  ExpressionAttributeValues: {
-                    ":begun": before?.firstSeenAt,
-                    ":hits": before?.hits,
-                  },
+                    "attribute_not_exists(sk) OR (requestId = :first AND hits = :hits)",
+                  ExpressionAttributeValues: { ":first": before.requestId, ":hits": before.hits },
                 }),
           }),
         ),
       );
     },
 
-    removeBlock: remove,
+    removeBlock,
+
+    async writeSuspect(cidr, suspect) {
+      await put(suspectKey(cidr), suspect);
+    },
+    async removeSuspect(cidr) {
+      await remove(suspectKey(cidr));
+    },
+    async writeHold(cidr, until) {
+      await put(holdKey(cidr), { expiresAt: until });
+    },
+    async removeHold(cidr) {
+      await remove(holdKey(cidr));
+    },
 
     async readStrongest(family, count, now) {
       const strongest: Block[] = [];
-      // Expired blocks that TTL has not deleted yet may stand in the way: read on past them.
-      for await (const { Items } of pages(family, count, now)) {
-        strongest.push(...v.parse(v.array(block), Items ?? []));
-        if (strongest.length >= count) break;
-      }
-      return strongest.slice(0, count);
+      const expired: Block[] = [];
+      let pages = 0;
+      let ExclusiveStartKey: Record<string, unknown> | undefined;
+      do {
+        const page = await dynamo.send(
+          new QueryCommand({
+            TableName: tableName,
+            IndexName: INDEX,
+            KeyConditionExpression: "aclId = :acl AND begins_with(#rank, :family)",
+            ExpressionAttributeNames: { "#rank": "rank" },
+            ExpressionAttributeValues: { ":acl": aclId, ":family": `${family}#` },
+            ScanIndexForward: false,
+            ConsistentRead: true,
+            Limit: pages === 0 ? count : BIG_PAGE,
+            ...(ExclusiveStartKey && { ExclusiveStartKey }),
+          }),
+        );
+        for (const one of blocksIn(page.Items))
+          (isExpired(one, now) ? expired : strongest).push(one);
+        ExclusiveStartKey = page.LastEvaluatedKey;
+        pages++;
+      } while (ExclusiveStartKey && strongest.length < count);
+      return { strongest: strongest.slice(0, count), inTheWay: pages > 1 ? expired : [] };
+    },
+
+    async readBlocks(cidrs, now) {
+      const items = await batchGet(cidrs.map(blockKey));
+      return blocksIn([...items.values()]).filter((one) => !isExpired(one, now));
     },
 
     async readPage(family, limit, after) {
@@ -241,19 +335,10 @@ export function createTable(
         }),
       );
       // One more was read, as `after` itself comes again unless it is gone by now.
-      const found = v.parse(v.array(block), Items ?? []).filter(({ rank }) => rank !== after);
+      const found = blocksIn(Items).filter(({ rank }) => rank !== after);
       const blocks = found.slice(0, limit);
       const isMore = LastEvaluatedKey !== undefined || found.length > limit;
       return { blocks, next: isMore ? blocks.at(-1)?.rank : undefined };
-    },
-
-    async count(family, atMost, now) {
-      let counted = 0;
-      for await (const { Count } of pages(family, atMost, now, "COUNT")) {
-        counted += Count ?? 0;
-        if (counted >= atMost) break;
-      }
-      return Math.min(counted, atMost);
     },
 
     async readState() {
@@ -298,11 +383,6 @@ export function createTable(
         .catch(ignoreConflict);
     },
   };
-}
-
-/** TTL deletes late: an offender whose memory is over counts as forgotten. */
-function remembered({ strikes, expiresAt }: v.InferOutput<typeof offender>, now: number): number {
-  return isExpired({ expiresAt }, now) ? 0 : strikes;
 }
 
 async function conditionally(write: () => Promise<unknown>): Promise<void> {

@@ -4,12 +4,18 @@ import type { Logger } from "./log.ts";
 import type { Parameters } from "./parameters.ts";
 
 /** Who calls. The name tells detectors apart, in the log and in the table. */
-export type Caller = { readonly name: string; readonly role: "detector" | "operator" };
+export type Caller = {
+  readonly name: string;
+  readonly role: "detector" | "operator";
+  /** What its word weighs where blocks need corroboration. */
+  readonly weight: number;
+};
 
 const tokenList = v.array(
   v.object({
     name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/)),
     role: v.picklist(["detector", "operator"]),
+    weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
     sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
   }),
 );

@@ -13,6 +13,10 @@ export type Report = {
   readonly severity: number;
   readonly reason: string;
   readonly detector: string;
+  /** What the detector's word weighs where blocks need corroboration. */
+  readonly weight: number;
+  /** An operator's own word needs no corroboration, and lifts a hold. */
+  readonly byOperator: boolean;
   readonly requestId: string;
 };
 
@@ -67,7 +71,7 @@ export function applyReport(
   if (isExpired(report, now)) return existing;
   return existing === undefined || isExpired(existing, now)
     ? begin(report, Math.max(strikes, existing?.strikes ?? 0) + 1, escalation)
-    : extend(existing, report, now);
+    : extend(existing, report, escalation, now);
 }
 
 function begin(report: Report, strikes: number, escalation: Escalation): Block {
@@ -88,11 +92,12 @@ function begin(report: Report, strikes: number, escalation: Escalation): Block {
   return { ...block, rank: rankOf(block) };
 }
 
-function extend(block: Block, report: Report, now: number): Block {
+function extend(block: Block, report: Report, escalation: Escalation, now: number): Block {
   const severity = Math.max(block.severity, report.severity);
   const extended = {
     ...block,
-    expiresAt: Math.max(block.expiresAt, report.expiresAt),
+    // As long as if this report had begun the block: the order of reports makes no difference.
+    expiresAt: Math.max(block.expiresAt, escalate(report, block.strikes, escalation)),
     severity,
     reason: report.severity >= block.severity && report.reason ? report.reason : block.reason,
     detectors: [...new Set([...block.detectors, report.detector])].slice(0, MAX_DETECTORS),

@@ -1,8 +1,5 @@
-import { type Cidr, contains, size, widen } from "./cidr.ts";
+import { type Cidr, contains, isBlockable, size, widen } from "./cidr.ts";
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
-
-/** Lossy merging stops at the widest range a caller may ask for. */
-export const WIDEST_PREFIX = { 4: 16, 6: 32 } as const;
 
 /**
  * Chooses the ranges that take the slots of one family: `wanted` is ranked, strongest first.
@@ -11,7 +8,8 @@ export const WIDEST_PREFIX = { 4: 16, 6: 32 } as const;
  *     more wanted than slots                 → siblings merge without loss (two /32 are one /31)
  *     still more, and innocents are allowed  → the two nearest ranges merge, as long as all merged
  *                                              ranges together cover at most `maxInnocents` addresses
- *                                              that nobody wants blocked, and none that is protected
+ *                                              that nobody wants blocked, none that is protected, and
+ *                                              no range is wider than a caller may ask for
  *     still more                             → the longest prefix of the ranking that fits, and then
  *                                              any weaker block that costs no further slot
  *
@@ -87,7 +85,7 @@ function mergeNearest(
     const neighbour = sorted[index];
     while (neighbour && !contains(parent, neighbour.cidr))
       parent = widen(parent, parent.prefix - 1);
-    if (parent.prefix < WIDEST_PREFIX[parent.family] || protectedBy(neverBlock, parent)) return [];
+    if (!isBlockable(parent) || protectedBy(neverBlock, parent)) return [];
     const inside = ranges.filter((one) => contains(parent, one.cidr));
     const merged = [...ranges.filter((one) => !inside.includes(one)), merge(parent, inside)];
     return [{ merged, innocents: merged.reduce((sum, one) => sum + innocentsIn(one), 0n) }];

@@ -59,6 +59,13 @@ export function widen(cidr: Cidr, prefix: number): Cidr {
   return rangeOf(cidr.first, prefix, cidr.family);
 }
 
+/** The widest range that may be blocked at once. */
+export const WIDEST_PREFIX: Readonly<Record<Family, number>> = { 4: 16, 6: 32 };
+
+export function isBlockable({ prefix, family }: Cidr): boolean {
+  return prefix >= WIDEST_PREFIX[family];
+}
+
 /** How many addresses the range has. */
 export function size(cidr: Cidr): bigint {
   return cidr.last - cidr.first + 1n;

@@ -74,7 +74,7 @@ describe("the demo's verdict", () => {
   });
 
   it.each<[string, string, (demo: ReturnType<typeof open>) => void]>([
-    ["nothing happened", "was blocked 0 times instead of 1", () => undefined],
+    ["nothing happened", "should have been blocked 1 times, not 0", () => undefined],
     [
       "the endpoint refused",
       "could not be reported: 503",
@@ -168,7 +168,7 @@ describe("the demo's verdict", () => {
     ],
     [
       "an attacker was ignored",
-      "was blocked 0 times instead of 1",
+      "should have been blocked 1 times, not 0",
       ({ detect }) => detect(0)({ status: "ignored", reason: "why" }),
     ],
     [
@@ -181,7 +181,7 @@ describe("the demo's verdict", () => {
     ],
     [
       "it was blocked once too often",
-      "was blocked 2 times instead of 1",
+      "should have been blocked 1 times, not 2",
       ({ report, acl }) => {
         for (const at of [0, 20_000]) {
           report(at, at / 1000 + 8);
