@@ -188,7 +188,7 @@ async function apply(plans: Plans, enforcer: Enforcer, deadline: number): Promis
         if (isPossible) {
           await acl.apply(direction, change);
           applied.done.push({ ...change, direction });
-          log.info("Changed the ACL", { direction, ...change });
+          log.info("Changed the ACL", describe(direction, change));
           continue;
         }
       } catch (error) {
@@ -197,13 +197,13 @@ async function apply(plans: Plans, enforcer: Enforcer, deadline: number): Promis
           log.warn("EC2 throttles; the rest is left for the next converge", error);
         } else if (error instanceof EntryLimitError && change.cidr) {
           applied.limitMet.push({ direction, family: parseCidr(change.cidr).family });
-          log.warn("EC2's quota of entries is met", { direction, ...change });
+          log.warn("EC2's quota of entries is met", describe(direction, change));
         } else if (error instanceof AclNotFoundError) {
           isStopped = true;
           applied.error = error;
         } else {
           // One entry that EC2 refuses must not keep the others out.
-          log.error("A change failed", { direction, ...change, error: error as Error });
+          log.error("A change failed", { ...describe(direction, change), error: error as Error });
         }
       }
       notDone.add(change.ruleNumber);
@@ -284,9 +284,13 @@ function logPlans({ log, mode }: Enforcer, plans: Plans, wanted: readonly Block[
     if (drifted.length > 0) log.warn("Entries were changed by hand", { direction, drifted });
     if (foreign.length > 0) log.info("Entries of a person in our range", { direction, foreign });
     if (mode !== "monitor") continue;
-    for (const change of changes) log.info("Would change the ACL", { direction, ...change });
+    for (const change of changes) log.info("Would change the ACL", describe(direction, change));
   }
   log.debug("Planned", { wanted: wanted.length });
+}
+
+function describe(direction: Direction, { kind, ruleNumber, cidr, before }: Change) {
+  return { direction, kind, ruleNumber, cidr: cidr ?? undefined, before: before ?? undefined };
 }
 
 function reportUnreadable(log: Logger) {

@@ -45,6 +45,9 @@ export function createNeverBlock(
     ttl: VPC_CIDRS_TTL_MS,
     fetchMethod: async () => (await table.readState()).vpcCidrs,
   });
-  return async () =>
-    readNeverBlock(parameters, parameterName, (await recorded.fetch("vpcCidrs")) ?? []);
+  return async () => {
+    // Without the VPC's ranges the owner's list still holds; `plan` asks for both again.
+    const vpcCidrs = await recorded.fetch("vpcCidrs").catch(() => undefined);
+    return readNeverBlock(parameters, parameterName, vpcCidrs ?? []);
+  };
 }

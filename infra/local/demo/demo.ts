@@ -149,8 +149,9 @@ function tell(block: Block): void {
   screen.tell(`${elapsed().padStart(7)}  ${eventLine(block)}`);
 }
 
-/** Ctrl-C stops everything; a second one does not wait for that. */
+/** Ctrl-C stops everything, and so does a reader that ends; a second Ctrl-C does not wait. */
 function stopOnSignals(): void {
+  process.stdout.on("error", () => stopping.abort(new Interruption()));
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => {
       if (signal.aborted) process.exit(130);

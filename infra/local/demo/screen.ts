@@ -14,10 +14,15 @@ export type Screen = {
 
 const REDRAW_MS = 100;
 
-/** A screen on a stream; no cursor is moved unless it is a terminal that can do so. */
+/** A picture that does not fit cannot be drawn over. */
+const COLUMNS_NEEDED = 80;
+const ROWS_NEEDED = 24;
+
+/** A screen on a stream; no cursor is moved unless it is a terminal where that works. */
 export function createScreen(stream: NodeJS.WriteStream): Screen {
   const print = (line: string) => void stream.write(`${line}\n`);
-  if (!stream.isTTY || process.env.TERM === "dumb") {
+  const isLarge = stream.columns >= COLUMNS_NEEDED && stream.rows >= ROWS_NEEDED;
+  if (!stream.isTTY || !isLarge || process.env.TERM === "dumb") {
     return { print, draw: () => undefined, tell: print, end: () => undefined };
   }
   const update = createLogUpdate(stream);
