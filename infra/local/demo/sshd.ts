@@ -14,7 +14,7 @@ export type Failure = { readonly address: string; readonly times: number };
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const LINE =
-  /^([A-Z][a-z]{2}) ([ 1-3]\d) ((\d\d):(\d\d):(\d\d)) \S+ sshd(?:-session)?\[\d+\]: (.*)$/;
+  /^([A-Z][a-z]{2}) ([ 1-3]\d) (([01]\d|2[0-3]):([0-5]\d):([0-5]\d)) \S+ sshd(?:-session)?\[\d+\]: (.*)$/;
 
 /** A leap year, so that there is no date that it lacks. */
 const SOME_YEAR = 2000;

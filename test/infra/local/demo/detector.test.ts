@@ -195,6 +195,7 @@ describe("sshd's lines", () => {
       `Feb 27 00:00:03 bastion CRON[7]: ${message}`,
       `Feb 27 00:00:03 bastion app[7]: Feb 27 00:00:03 bastion sshd[7]: ${message}`,
       `Feb 27 00:00:03 bastion sshd: ${message}`,
+      `Feb 27 24:00:03 bastion sshd[7]: ${message}`,
       `Fob 27 00:00:03 bastion sshd[7]: ${message}`,
       ` Feb 27 00:00:03 bastion sshd[7]: ${message}`,
       "",
