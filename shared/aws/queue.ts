@@ -26,7 +26,15 @@ const report = v.pipe(
     byOperator: v.optional(v.boolean(), false),
     requestId: name,
   }),
-  v.check(({ cidr }) => isBlockable(parseCidr(cidr)), "is too wide a range"),
+  // Asked only of a cidr that is one: parsing any other would throw.
+  v.forward(
+    v.partialCheck(
+      [["cidr"]],
+      ({ cidr }) => isBlockable(parseCidr(cidr)),
+      "is too wide a range",
+    ),
+    ["cidr"],
+  ),
   v.forward(
     v.check(({ cidr, family }) => cidr.includes(":") === (family === 6), "is not the address's"),
     ["family"],

@@ -47,6 +47,7 @@ const unblockOf = (cidr: string, requestId: string) => ({
   cidr,
   requestedAt: NOW,
   operator: "night-shift",
+  holdUntil: 0,
   requestId,
 });
 const address = (n: number) => `203.0.113.${n}/32`;

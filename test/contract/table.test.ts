@@ -102,7 +102,7 @@ const A = "203.0.113.1/32";
         blocks.map(({ cidr }) => cidr),
         NOW,
       );
-      expect([...known.values()]).toEqual(blocks.map((block) => ({ block, strikes: 0 })));
+      expect([...known.values()]).toEqual(blocks.map((block) => ({ block, strikes: 0, suspect: undefined, isHeld: false })));
     });
 
     test("knows nothing of what was never blocked, nor of another ACL's blocks", async () => {

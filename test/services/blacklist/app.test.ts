@@ -45,6 +45,8 @@ describe("a detector's report", () => {
         severity: 8,
         reason: "port scan",
         detector: "suricata",
+        weight: 1,
+        byOperator: false,
         requestId: answer.body.requestId,
       },
     ]);
@@ -78,7 +80,7 @@ describe("a detector's report", () => {
 
   test("may be an operator's", async () => {
     expect(await endpoint.call("POST", URL, asOperator)).toMatchObject({ status: 202 });
-    expect(endpoint.messages()).toMatchObject([{ detector: "night-shift" }]);
+    expect(endpoint.messages()).toMatchObject([{ detector: "night-shift", byOperator: true }]);
   });
 });
 
@@ -97,6 +99,7 @@ describe("an operator's unblock", () => {
         cidr: "203.0.113.9/32",
         requestedAt: NOW,
         operator: "night-shift",
+        holdUntil: 0,
         requestId: answer.body.requestId,
       },
     ]);

@@ -18,6 +18,7 @@ const unblockOf = (requestId: string, cidr = CIDR) => ({
   cidr,
   requestedAt: NOW,
   operator: "night-shift",
+  holdUntil: 0,
   requestId,
 });
 

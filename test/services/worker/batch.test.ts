@@ -1,67 +1,23 @@
-import { Logger } from "@aws-lambda-powertools/logger";
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import type { SQSRecord } from "aws-lambda";
 import fc from "fast-check";
 import { workOff } from "../../../services/worker/batch.ts";
-import type { DeadLetter } from "../../../shared/aws/deadLetters.ts";
 import { ConflictError } from "../../../shared/aws/table.ts";
-import { type NeverBlock, protect, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
-import { createMemoryTable } from "../../support/memoryTable.ts";
-import { NOW, reportOf } from "../../support/reports.ts";
+import { protect } from "../../../shared/domain/neverBlock.ts";
+import { NOW } from "../../support/reports.ts";
+import {
+  blockMessage as block,
+  recordsOf,
+  startWorker,
+  unblockMessage as unblock,
+} from "../../support/worker.ts";
 
 const [A, B, C] = ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"] as const;
 
-let table: ReturnType<typeof createMemoryTable>;
-let letters: DeadLetter[];
-let isDeadLetterQueueDown: boolean;
-let neverBlock: () => Promise<NeverBlock>;
-let escalation: { factor: number; maxSeconds: number };
+let worker: ReturnType<typeof startWorker>;
 beforeEach(() => {
-  table = createMemoryTable();
-  letters = [];
-  isDeadLetterQueueDown = false;
-  neverBlock = async () => SPECIAL_RANGES;
-  escalation = { factor: 1, maxSeconds: 1 };
+  worker = startWorker();
 });
-
-const worker = () => ({
-  table,
-  deadLetters: {
-    async put(letter: DeadLetter) {
-      if (isDeadLetterQueueDown) throw new Error("The dead-letter queue is down.");
-      letters.push(letter);
-    },
-  },
-  escalation,
-  neverBlock,
-  log: new Logger({ logLevel: "SILENT" }),
-});
-
-type Change = Parameters<typeof reportOf>[1];
-const block = (cidr: string, change: Change = {}) => ({ kind: "block", ...reportOf(cidr, change) });
-const unblock = (cidr: string, requestedAt = NOW) => ({
-  kind: "unblock",
-  cidr,
-  requestedAt,
-  operator: "night-shift",
-  requestId: "request-u",
-});
-
-/** A batch of messages, named 0, 1, 2 … */
-const recordsOf = (messages: readonly (object | string)[]) =>
-  messages.map((message, index) => ({
-    messageId: String(index),
-    body: typeof message === "string" ? message : JSON.stringify(message),
-    attributes: { MessageGroupId: "acl-0123456789abcdef0" },
-  })) as SQSRecord[];
-
-/** Works the messages off, and gives the names of those that are handed back. */
-async function work(messages: readonly (object | string)[], now = NOW): Promise<string[]> {
-  const { batchItemFailures } = await workOff(recordsOf(messages), worker(), now);
-  return batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
-}
-
-const blocked = () => [...table.blocks.keys()].toSorted();
+const work = (messages: readonly (object | string)[], now?: number) => worker.work(messages, now);
 
 describe("a batch", () => {
   test("becomes one write per address, whatever the number of its messages", async () => {
@@ -73,67 +29,67 @@ describe("a batch", () => {
       block(B),
     ];
     expect(await work(batch)).toEqual([]);
-    expect(table.writes).toEqual([
+    expect(worker.table.writes).toEqual([
       { kind: "write", cidr: A },
       { kind: "write", cidr: B },
     ]);
-    expect(table.blocks.get(A)).toMatchObject({
+    expect(worker.table.blocks.get(A)).toMatchObject({
       expiresAt: NOW / 1000 + 600,
       severity: 9,
       hits: 3,
       detectors: ["suricata", "elastalert"],
     });
-    expect(table.blocks.get(B)).toMatchObject({ hits: 2, severity: 5 });
+    expect(worker.table.blocks.get(B)).toMatchObject({ hits: 2, severity: 5 });
   });
 
   test("extends what is there, and never shortens it", async () => {
     await work([block(A, { seconds: 600 })]);
     await work([block(A, { seconds: 60 })]);
-    expect(table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 600);
+    expect(worker.table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 600);
     await work([block(A, { seconds: 900 })]);
-    expect(table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 900);
+    expect(worker.table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 900);
   });
 
   test("that nobody sent is nothing to do", async () => {
     expect(await work([])).toEqual([]);
-    expect(table.writes).toEqual([]);
+    expect(worker.table.writes).toEqual([]);
   });
 
   test("of reports whose time is over writes nothing, whether the address is blocked or not", async () => {
     await work([block(A, { seconds: 600 })]);
-    table.writes.length = 0;
+    worker.table.writes.length = 0;
     expect(await work([block(A), block(B)], NOW + 60_000)).toEqual([]);
-    expect(table.writes).toEqual([]);
+    expect(worker.table.writes).toEqual([]);
   });
 
   test("counts the strikes that the table remembers, and escalates by them", async () => {
-    escalation = { factor: 2, maxSeconds: 1_000 };
-    table.strikes.set(A, 2);
+    worker.escalation = { factor: 2, maxSeconds: 1_000 };
+    worker.table.strikes.set(A, 2);
     await work([block(A, { seconds: 60 })]);
-    expect(table.blocks.get(A)).toMatchObject({ strikes: 3, expiresAt: NOW / 1000 + 240 });
+    expect(worker.table.blocks.get(A)).toMatchObject({ strikes: 3, expiresAt: NOW / 1000 + 240 });
   });
 
   test("adds one strike for a new block, however many reports it begins with", async () => {
     await work([block(A)]);
     const later = { reportedAt: NOW + 60_000 };
     await work([block(A, later), block(A, later), block(A, later)], NOW + 60_000);
-    expect(table.blocks.get(A)).toMatchObject({ strikes: 2, hits: 3 });
+    expect(worker.table.blocks.get(A)).toMatchObject({ strikes: 2, hits: 3 });
   });
 
   test("carries the mark that wakes the enforcer for this one write only", async () => {
     await work([block(A)]);
     await work([block(A, { severity: 9 }), block(A)]);
-    expect(table.blocks.get(A)?.wake).toBe(true);
+    expect(worker.table.blocks.get(A)?.wake).toBe(true);
     await work([block(A)]);
-    expect(table.blocks.get(A)?.wake).toBe(false);
+    expect(worker.table.blocks.get(A)?.wake).toBe(false);
   });
 
   test("delivered again changes neither expiry, severity, rank nor strikes", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(anyReport, { minLength: 1, maxLength: 10 }), async (batch) => {
-        table = createMemoryTable();
+        worker = startWorker();
         const outcome = () =>
-          [...table.blocks.values()].map(({ cidr, expiresAt, severity, rank, strikes }) => {
+          [...worker.table.blocks.values()].map(({ cidr, expiresAt, severity, rank, strikes }) => {
             return { cidr, expiresAt, severity, rank, strikes };
           });
         await work(batch);
@@ -149,23 +105,23 @@ describe("an unblock", () => {
   test("removes the block", async () => {
     await work([block(A), block(B)]);
     expect(await work([unblock(A)])).toEqual([]);
-    expect(blocked()).toEqual([B]);
+    expect(worker.blocked()).toEqual([B]);
   });
 
   test("of an address that is not blocked is nothing to do", async () => {
     expect(await work([unblock(A)])).toEqual([]);
-    expect(table.writes).toEqual([]);
+    expect(worker.table.writes).toEqual([]);
   });
 
   test("after the block, in one batch, leaves nothing to write", async () => {
     await work([block(A), unblock(A)]);
-    expect(table.writes).toEqual([]);
+    expect(worker.table.writes).toEqual([]);
   });
 
   test("before a new block, in one batch, leaves the new block alone", async () => {
     await work([block(A, { seconds: 600, severity: 9 })]);
     await work([unblock(A), block(A, { reportedAt: NOW + 1, seconds: 60 })], NOW + 1);
-    expect(table.blocks.get(A)).toMatchObject({
+    expect(worker.table.blocks.get(A)).toMatchObject({
       expiresAt: NOW / 1000 + 60,
       severity: 5,
       firstSeenAt: NOW + 1,
@@ -176,16 +132,16 @@ describe("an unblock", () => {
   test("is no strike", async () => {
     await work([block(A)]);
     await work([unblock(A), block(A, { reportedAt: NOW + 1 })], NOW + 1);
-    expect(table.blocks.get(A)?.strikes).toBe(1);
+    expect(worker.table.blocks.get(A)?.strikes).toBe(1);
   });
 
   test("delivered again, with the block that follows it, ends as it did", async () => {
     await work([block(A, { seconds: 600 })]);
     const batch = [unblock(A), block(A, { reportedAt: NOW + 1 })];
     await work(batch, NOW + 1);
-    const once = table.blocks.get(A);
+    const once = worker.table.blocks.get(A);
     await work(batch, NOW + 1);
-    expect(table.blocks.get(A)).toEqual(once);
+    expect(worker.table.blocks.get(A)).toEqual(once);
   });
 });
 
@@ -205,8 +161,16 @@ describe("a message that can never succeed", () => {
     ["with an address that is none", { ...valid, cidr: "nonsense" }, "invalid_message"],
     ["with a bare address", { ...valid, cidr: "203.0.113.9" }, "invalid_message"],
     ["with host bits", { ...valid, cidr: "203.0.113.9/24" }, "invalid_message"],
-    ["with capital letters", { ...valid, cidr: "2001:DB8::/64", family: 6 }, "invalid_message"],
+    [
+      "with capital worker.letters",
+      { ...valid, cidr: "2001:DB8::/64", family: 6 },
+      "invalid_message",
+    ],
     ["with an over-long address", { ...valid, cidr: "2".repeat(1_000) }, "invalid_message"],
+    ["with too wide a range", { ...valid, cidr: "203.0.0.0/15" }, "invalid_message"],
+    ["with too wide a range of IPv6", block("2001:db8::/31"), "invalid_message"],
+    ["with a weight below nothing", { ...valid, weight: -1 }, "invalid_message"],
+    ["with a weight above all", { ...valid, weight: 101 }, "invalid_message"],
     ["of no family", { ...valid, family: 5 }, "invalid_message"],
     ["of another family than its address", { ...valid, family: 6 }, "invalid_message"],
     ["without an expiry", without("expiresAt"), "invalid_message"],
@@ -220,13 +184,14 @@ describe("a message that can never succeed", () => {
     ["with an over-long detector", { ...valid, detector: "x".repeat(129) }, "invalid_message"],
     ["without a detector", { ...valid, detector: "" }, "invalid_message"],
     ["an unblock of nothing", { ...unblock(C), cidr: undefined }, "invalid_message"],
+    ["an unblock with a hold in milliseconds", { ...unblock(C), holdUntil: NOW }, "invalid_message"],
     ["an unblock by nobody", { ...unblock(C), operator: undefined }, "invalid_message"],
   ])(
     "%s, goes to the dead-letter queue at once, and the rest goes on",
     async (_what, poison, reason) => {
       const batch = recordsOf([block(A), poison, block(B)]);
-      expect(await workOff(batch, worker(), NOW)).toEqual({ batchItemFailures: [] });
-      expect(letters).toEqual([
+      expect(await workOff(batch, worker, NOW)).toEqual({ batchItemFailures: [] });
+      expect(worker.letters).toEqual([
         {
           messageId: "1",
           group: "acl-0123456789abcdef0",
@@ -235,20 +200,24 @@ describe("a message that can never succeed", () => {
           detail: expect.stringMatching(/./),
         },
       ]);
-      expect(blocked()).toEqual([A, B]);
+      expect(worker.blocked()).toEqual([A, B]);
     },
   );
 
   test("does not touch the table where a batch has no other", async () => {
-    table.isUnreadable = true;
+    worker.table.isUnreadable = true;
     expect(await work(["{", "}"])).toEqual([]);
-    expect(letters.map(({ messageId }) => messageId)).toEqual(["0", "1"]);
+    expect(worker.letters.map(({ messageId }) => messageId)).toEqual(["0", "1"]);
   });
 
   test("is handed back, with everything after it, while the dead-letter queue is down", async () => {
-    isDeadLetterQueueDown = true;
+    worker.deadLetters = {
+      async put() {
+        throw new Error("The dead-letter queue is down.");
+      },
+    };
     expect(await work([block(A), "{", block(B)])).toEqual(["1", "2"]);
-    expect(table.blocks.has(A)).toBe(true);
+    expect(worker.table.blocks.has(A)).toBe(true);
   });
 });
 
@@ -256,64 +225,64 @@ describe("a write that fails", () => {
   const down = () => new Error("The table is down.");
 
   test("hands back the address's first message and everything after it", async () => {
-    table.failures.set(B, down());
+    worker.table.failures.set(B, down());
     expect(await work([block(A), block(B), block(C), block(B)])).toEqual(["1", "2", "3"]);
-    expect(blocked()).toEqual([A, C]);
+    expect(worker.blocked()).toEqual([A, C]);
   });
 
   test("hands back from the first failure on, where several fail", async () => {
-    table.failures.set(B, down());
-    table.failures.set(C, down());
+    worker.table.failures.set(B, down());
+    worker.table.failures.set(C, down());
     expect(await work([block(A), block(C), block(A), block(B)])).toEqual(["1", "2", "3"]);
   });
 
   test("keeps nothing from being written in the end, by delivery again", async () => {
     const batch = [block(A), block(B), unblock(A), block(C)];
-    table.failures.set(B, down());
+    worker.table.failures.set(B, down());
     expect(await work(batch)).toEqual(["1", "2", "3"]);
-    table.failures.clear();
+    worker.table.failures.clear();
     expect(await work(batch.slice(1))).toEqual([]);
-    expect(blocked()).toEqual([B, C]);
+    expect(worker.blocked()).toEqual([B, C]);
   });
 
   test("because another writer was faster is tried again on what that one wrote", async () => {
-    table.failures.set(A, new ConflictError("Another writer changed the item meanwhile."));
+    worker.table.failures.set(A, new ConflictError("Another writer changed the item meanwhile."));
     expect(await work([block(A)])).toEqual(["0"]);
   });
 
   test("of a removal is handed back too", async () => {
     await work([block(A)]);
-    table.failures.set(A, down());
+    worker.table.failures.set(A, down());
     expect(await work([block(B), unblock(A)])).toEqual(["1"]);
   });
 
   test("for all, while the table cannot be read, hands back every message", async () => {
-    table.isUnreadable = true;
+    worker.table.isUnreadable = true;
     expect(await work([block(A), block(B)])).toEqual(["0", "1"]);
-    expect(table.writes).toEqual([]);
+    expect(worker.table.writes).toEqual([]);
   });
 });
 
 describe("the never-block list", () => {
   test("is asked again: what it holds is not written", async () => {
-    neverBlock = async () => protect([[A, "office"]]);
+    worker.neverBlock = async () => protect([[A, "office"]]);
     expect(await work([block(A), block("203.0.113.0/24"), block(B)])).toEqual([]);
-    expect(blocked()).toEqual([B]);
+    expect(worker.blocked()).toEqual([B]);
   });
 
   test("holds nobody's unblock up", async () => {
     await work([block(A)]);
-    neverBlock = async () => protect([[A, "office"]]);
+    worker.neverBlock = async () => protect([[A, "office"]]);
     await work([unblock(A)]);
-    expect(blocked()).toEqual([]);
+    expect(worker.blocked()).toEqual([]);
   });
 
   test("that cannot be read loses no block: it is written, and the plan asks again", async () => {
-    neverBlock = async () => {
+    worker.neverBlock = async () => {
       throw new Error("The parameter store is down.");
     };
     expect(await work([block(A)])).toEqual([]);
-    expect(blocked()).toEqual([A]);
+    expect(worker.blocked()).toEqual([A]);
   });
 });
 

@@ -82,12 +82,19 @@ describe("createNeverBlock", () => {
     expect(reads).toBe(1);
   });
 
-  test("fails while the state cannot be read, and reads it again the next time", async () => {
-    const neverBlock = createNeverBlock(storing("none"), NAME, table);
+  test("is the owner's list while the state cannot be read, and reads it again the next time", async () => {
+    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, table);
     vpcCidrs = new Error("The table is down.");
-    await expect(neverBlock()).rejects.toThrow("The table is down.");
+    const list = await neverBlock();
+    expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
+    expect(whyNot(list, "11.0.0.1")).toBeUndefined();
     vpcCidrs = ["11.0.0.0/16"];
     expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
+  });
+
+  test("fails while the owner's list cannot be read, whatever the state says", async () => {
+    const neverBlock = createNeverBlock(storing(new Error("The store is down.")), NAME, table);
+    await expect(neverBlock()).rejects.toThrow("The store is down.");
   });
 
   test("is the special ranges and the owner's list before the first converge", async () => {

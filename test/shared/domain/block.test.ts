@@ -24,7 +24,7 @@ describe("a new block", () => {
       firstSeenAt: NOW,
       lastSeenAt: NOW,
       hits: 1,
-      requestId: "request-1",
+      requestId: "request-0",
       rank: rankOf({ ...reportOf(CIDR), strikes: 1, firstSeenAt: NOW }),
       wake: false,
     });
@@ -46,7 +46,7 @@ describe("a block reported again", () => {
       hits: 2,
       firstSeenAt: NOW,
       lastSeenAt: NOW + 5_000,
-      requestId: "request-1",
+      requestId: "request-0",
       strikes: 1,
     });
   });

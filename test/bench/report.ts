@@ -1,0 +1,43 @@
+import { arch, cpus, totalmem } from "node:os";
+import Table from "cli-table3";
+import pc from "picocolors";
+import type { Amount, Figure } from "./figure.ts";
+
+/** The machine that the figures are of; nothing that says whose it is or where. */
+export function machine() {
+  return {
+    cores: cpus().length,
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    architecture: arch(),
+    node: process.version,
+  };
+}
+
+/** The figures as one table for the terminal. */
+export function tableOf(figures: readonly Figure[]): string {
+  const table = new Table({
+    head: ["figure", "value", "floor", "ratio", "goal", "met"].map((title) => pc.bold(title)),
+    colWidths: [56, 15, 30, 9, 12, 5],
+    wordWrap: true,
+    style: { head: [], border: ["dim"] },
+  });
+  for (const { name, what, value, floor, ratio, goal } of figures) {
+    table.push([
+      `${pc.bold(name)}\n${pc.dim(what)}`,
+      textOf(value),
+      floor ? `${textOf(floor)}\n${pc.dim(floor.what)}` : "",
+      ratio === undefined ? "" : textOf({ value: ratio }),
+      goal?.text ?? "",
+      goal ? (goal.isMet ? pc.green("yes") : pc.red("no")) : "",
+    ]);
+  }
+  return table.toString();
+}
+
+function textOf({ value, unit }: Amount): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  const text = Number.isInteger(value)
+    ? value.toLocaleString("en")
+    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return unit ? `${text} ${unit}` : text;
+}

@@ -1,0 +1,141 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Logger } from "@aws-lambda-powertools/logger";
+import { CreateNetworkAclCommand, DescribeNetworkAclsCommand } from "@aws-sdk/client-ec2";
+import { type Clients, createClients } from "../../infra/local/clients.ts";
+import { startEngineProcess } from "../../infra/local/engines/child.ts";
+import { type Engines, startEngines } from "../../infra/local/engines.ts";
+import { PROJECT_ROOT, packageServices } from "../../infra/local/package.ts";
+import { createResources } from "../../infra/local/resources.ts";
+import { type Created, type Model, readModel } from "../../infra/local/template.ts";
+import type { Enforcer } from "../../services/enforcer/converge.ts";
+import { createDynamo, createEc2 } from "../../shared/aws/clients.ts";
+import { createNetworkAcl } from "../../shared/aws/networkAcl.ts";
+import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
+import { createTable, type Table } from "../../shared/aws/table.ts";
+
+export const BENCH_DIR = join(PROJECT_ROOT, ".local", "bench");
+const REGION = "us-east-1";
+
+/** The engines with the product's resources in them, and the product packaged. */
+export type Stage = {
+  readonly endpoints: Engines["endpoints"];
+  readonly region: string;
+  readonly clients: Clients;
+  readonly model: Model;
+  readonly created: Created;
+  /** A folder with one unpacked bundle for each function. */
+  readonly codeDir: string;
+  stop(): Promise<void>;
+};
+
+/**
+ * Starts the engines, DynamoDB Local in memory, EC2 without its throttle; this process's SDK clients
+ * find them through the environment, as the functions' do.
+ */
+export async function startStage(): Promise<Stage> {
+  rmSync(BENCH_DIR, { recursive: true, force: true });
+  const logDir = join(BENCH_DIR, "logs");
+  mkdirSync(logDir, { recursive: true });
+  const packaged = await packageServices(join(BENCH_DIR, "code"));
+
+  const dynamodb = await startEngineProcess(
+    "DynamoDB Local",
+    new URL("../../infra/local/engines/dynamodb.ts", import.meta.url),
+    [],
+    {},
+    join(logDir, "engine-dynamodb.log"),
+  );
+  const engines = await startEngines({
+    stateDir: join(BENCH_DIR, "state"),
+    logDir,
+    region: REGION,
+    env: { AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url },
+  });
+  const { endpoints } = engines;
+  Object.assign(process.env, environmentOf(endpoints));
+  await control(endpoints.ec2, { throttle: false });
+
+  const clients = createClients(endpoints, REGION);
+  const planned = readModel(packaged.templates, { region: REGION });
+  const created = await createResources(clients, planned, planned.parameters);
+  return {
+    endpoints,
+    region: REGION,
+    clients,
+    model: readModel(packaged.templates, { region: REGION, created }),
+    created,
+    codeDir: packaged.codeDir,
+    async stop() {
+      clients.destroy();
+      await Promise.all([engines.stop(), dynamodb.stop()]);
+    },
+  };
+}
+
+/** What points an AWS SDK client at the engines. */
+export function environmentOf(endpoints: Engines["endpoints"]): Record<string, string> {
+  return {
+    AWS_REGION: REGION,
+    AWS_ACCESS_KEY_ID: "local",
+    AWS_SECRET_ACCESS_KEY: "local",
+    AWS_ENDPOINT_URL_DYNAMODB: endpoints.dynamodb,
+    AWS_ENDPOINT_URL_SQS: endpoints.sqs,
+    AWS_ENDPOINT_URL_EC2: endpoints.ec2,
+    AWS_ENDPOINT_URL_SSM: endpoints.ssm,
+  };
+}
+
+/** Sets how the EC2 emulator behaves. */
+export async function control(ec2: string, settings: object): Promise<void> {
+  const { ok, status } = await fetch(new URL("/_control", ec2), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(settings),
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (!ok) throw new Error(`The EC2 emulator refused a setting: ${status}`);
+}
+
+const silent = new Logger({ logLevel: "SILENT" });
+
+/** One ACL's enforcer, its table and a clock that can be set ahead. */
+export type Subject = {
+  readonly aclId: string;
+  readonly table: Table;
+  readonly enforcer: Enforcer;
+  /** Milliseconds by which the enforcer's clock is ahead. */
+  aheadMs: number;
+};
+
+/** An enforcer as its handler makes it, on a network ACL and a partition of its own. */
+export async function createSubject(
+  { clients, model }: Stage,
+  ruleLimit: number,
+): Promise<Subject> {
+  const { NetworkAcls } = await clients.ec2.send(new DescribeNetworkAclsCommand({}));
+  const made = await clients.ec2.send(
+    new CreateNetworkAclCommand({ VpcId: NetworkAcls?.[0]?.VpcId }),
+  );
+  const aclId = String(made.NetworkAcl?.NetworkAclId);
+  const table = createTable(createDynamo(), { tableName: model.table.name, aclId });
+  const parameters = { get: async () => "none" };
+  const subject: Subject = {
+    aclId,
+    table,
+    aheadMs: 0,
+    enforcer: {
+      table,
+      acl: createNetworkAcl(createEc2(), aclId),
+      neverBlock: (vpcCidrs) => readNeverBlock(parameters, "never-block", vpcCidrs),
+      directions: ["ingress"],
+      ruleLimit,
+      numbers: { first: 1, last: 99 },
+      maxInnocents: 0,
+      mode: "enforce",
+      log: silent,
+      clock: () => Date.now() + subject.aheadMs,
+    },
+  };
+  return subject;
+}
