@@ -17,13 +17,21 @@ try {
   process.exit(1);
 }
 
-/** Resolves when it is time to stop. A second Ctrl-C does not wait. */
+/**
+ * Resolves when it is time to stop. A second Ctrl-C does not wait. A test that is killed leaves no
+ * cloud behind: with EXIT_WITH_PARENT=1 the end of stdin counts as Ctrl-C.
+ */
 function ending(cloud: Cloud): Promise<{ text: string; code: number }> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.once(signal, () => {
         process.once(signal, () => process.exit(130));
         resolve({ text: "Stopping …", code: 0 });
+      });
+    }
+    if (process.env.EXIT_WITH_PARENT === "1") {
+      process.stdin.resume().once("close", () => {
+        resolve({ text: "The parent process has ended.", code: 0 });
       });
     }
     cloud.failed.then((name) => {

@@ -173,6 +173,8 @@ export async function list(
     body: {
       mode: state.mode,
       convergedAt: state.convergedAt,
+      waiting: state.waiting,
+      learntLimits: state.learntLimits,
       blocks: blocks.map((block) => describeBlock(block, state, now)),
       next,
     },

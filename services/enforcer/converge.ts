@@ -110,7 +110,8 @@ export async function converge(enforcer: Enforcer, deadline: number, round = 1):
     enforcer,
     families.flatMap(({ inTheWay }) => inTheWay),
   );
-  const seen = { ...state, mode, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
+  const { waiting } = outcome;
+  const seen = { ...state, mode, waiting, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
   const slots = { ingress: plans.ingress.slots, egress: plans.egress.slots };
   if (mode === "monitor") {
     await record(enforcer, state, { ...seen, monitored: slots });
@@ -259,8 +260,9 @@ function countWaiting(wanted: readonly Block[], plans: Plans, direction: Directi
   const ranges = Object.values(plans[direction].slots).flatMap(({ cidr }) =>
     cidr === null ? [] : [parseCidr(cidr)],
   );
-  return wanted.filter(({ cidr }) => !ranges.some((range) => contains(range, parseCidr(cidr))))
-    .length;
+  return wanted
+    .map(({ cidr }) => parseCidr(cidr))
+    .filter((cidr) => !ranges.some((range) => contains(range, cidr))).length;
 }
 
 /**

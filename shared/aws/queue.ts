@@ -1,12 +1,20 @@
 import { createHash } from "node:crypto";
 import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
-import { type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
+import { type Cidr, type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
 
 const cidr = v.pipe(
   v.string(),
   v.maxLength(64),
-  v.check((value) => isCanonical(value), "is not a canonical CIDR"),
+  v.check((value) => canonical(value) !== undefined, "is not a canonical CIDR"),
+);
+const blockable = v.pipe(
+  cidr,
+  // Also asked of a text that is no CIDR, and has been told so.
+  v.check((value) => {
+    const range = canonical(value);
+    return range === undefined || isBlockable(range);
+  }, "is too wide a range"),
 );
 const epochSeconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000));
 const epochMillis = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000_000));
@@ -15,7 +23,7 @@ const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
 const report = v.pipe(
   v.object({
     kind: v.literal("block"),
-    cidr,
+    cidr: blockable,
     family: v.picklist([4, 6] satisfies Family[]),
     expiresAt: epochSeconds,
     reportedAt: epochMillis,
@@ -26,15 +34,6 @@ const report = v.pipe(
     byOperator: v.optional(v.boolean(), false),
     requestId: name,
   }),
-  // Asked only of a cidr that is one: parsing any other would throw.
-  v.forward(
-    v.partialCheck(
-      [["cidr"]],
-      ({ cidr }) => isBlockable(parseCidr(cidr)),
-      "is too wide a range",
-    ),
-    ["cidr"],
-  ),
   v.forward(
     v.check(({ cidr, family }) => cidr.includes(":") === (family === 6), "is not the address's"),
     ["family"],
@@ -109,10 +108,12 @@ export function groupOf(cidr: string, aclId: string, shards: number): string {
   return `${aclId}.${createHash("sha256").update(cidr).digest().readUInt32BE() % shards}`;
 }
 
-function isCanonical(value: string): boolean {
+/** The range, where the text is its canonical form. */
+function canonical(text: string): Cidr | undefined {
   try {
-    return parseCidr(value).text === value;
+    const parsed = parseCidr(text);
+    return parsed.text === text ? parsed : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }

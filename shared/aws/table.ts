@@ -73,6 +73,8 @@ const state = v.object({
   /** The quota that EC2 enforced, by direction and family, and when we met it (epoch ms). */
   learntLimits: v.record(v.string(), v.object({ limit: v.number(), learntAt: v.number() })),
   vpcCidrs: v.array(v.string()),
+  /** Wanted blocks that no entry covered then. */
+  waiting: v.number(),
   convergedAt: v.number(),
   mode: v.picklist(["enforce", "monitor"]),
 });
@@ -89,6 +91,7 @@ export const EMPTY_STATE: State = {
   monitored: { ingress: {}, egress: {} },
   learntLimits: {},
   vpcCidrs: [],
+  waiting: 0,
   convergedAt: 0,
   mode: "enforce",
 };
@@ -156,6 +159,12 @@ const blockKey = (cidr: string) => `block#${cidr}`;
 const offenderKey = (cidr: string) => `offender#${cidr}`;
 const suspectKey = (cidr: string) => `suspect#${cidr}`;
 const holdKey = (cidr: string) => `hold#${cidr}`;
+
+/**
+ * The bounds of a family's ranks: "$" is the character after "#". A range, because DynamoDB Local
+ * reads the whole partition for a `begins_with` that nothing matches.
+ */
+const ranksOf = (family: Family) => ({ ":first": `${family}#`, ":last": `${family}$` });
 
 /** A first page that is full of expired blocks is followed by pages of this many. */
 const BIG_PAGE = 1_000;
@@ -293,9 +302,9 @@ export function createTable(
           new QueryCommand({
             TableName: tableName,
             IndexName: INDEX,
-            KeyConditionExpression: "aclId = :acl AND begins_with(#rank, :family)",
+            KeyConditionExpression: "aclId = :acl AND #rank BETWEEN :first AND :last",
             ExpressionAttributeNames: { "#rank": "rank" },
-            ExpressionAttributeValues: { ":acl": aclId, ":family": `${family}#` },
+            ExpressionAttributeValues: { ":acl": aclId, ...ranksOf(family) },
             ScanIndexForward: false,
             ConsistentRead: true,
             Limit: pages === 0 ? count : BIG_PAGE,
@@ -320,25 +329,22 @@ export function createTable(
         new QueryCommand({
           TableName: tableName,
           IndexName: INDEX,
-          KeyConditionExpression:
-            after === undefined
-              ? "aclId = :acl AND begins_with(#rank, :family)"
-              : "aclId = :acl AND #rank BETWEEN :family AND :after",
+          KeyConditionExpression: "aclId = :acl AND #rank BETWEEN :first AND :last",
           ExpressionAttributeNames: { "#rank": "rank" },
           ExpressionAttributeValues: {
             ":acl": aclId,
-            ":family": `${family}#`,
-            ...(after !== undefined && { ":after": after }),
+            ...ranksOf(family),
+            ...(after !== undefined && { ":last": after }),
           },
           ScanIndexForward: false,
           Limit: after === undefined ? limit : limit + 1,
         }),
       );
       // One more was read, as `after` itself comes again unless it is gone by now.
-      const found = blocksIn(Items).filter(({ rank }) => rank !== after);
-      const blocks = found.slice(0, limit);
+      const found = (Items ?? []).filter(({ rank }) => rank !== after);
+      const page = found.slice(0, limit);
       const isMore = LastEvaluatedKey !== undefined || found.length > limit;
-      return { blocks, next: isMore ? blocks.at(-1)?.rank : undefined };
+      return { blocks: blocksIn(page), next: isMore ? page.at(-1)?.rank : undefined };
     },
 
     async readState() {

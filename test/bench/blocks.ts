@@ -1,5 +1,9 @@
-import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { BatchWriteItemCommand, type BatchWriteItemCommandInput } from "@aws-sdk/client-dynamodb";
+import {
+  BatchWriteItemCommand,
+  type BatchWriteItemCommandInput,
+  type BatchWriteItemCommandOutput,
+  type DynamoDBClient,
+} from "@aws-sdk/client-dynamodb";
 import { marshall } from "@aws-sdk/util-dynamodb";
 import type { Block } from "../../shared/domain/block.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
@@ -67,7 +71,9 @@ export async function loadBlocks(
     };
     for (let attempt = 0; left && Object.keys(left).length > 0; attempt++) {
       if (attempt === MAX_ATTEMPTS) throw new Error("DynamoDB keeps leaving items unwritten.");
-      const answer = await dynamodb.send(new BatchWriteItemCommand({ RequestItems: left }));
+      const answer: BatchWriteItemCommandOutput = await dynamodb.send(
+        new BatchWriteItemCommand({ RequestItems: left }),
+      );
       left = answer.UnprocessedItems;
     }
   });

@@ -13,6 +13,7 @@ import {
   type Table,
 } from "../../shared/aws/table.ts";
 import { applyReport, type Block } from "../../shared/domain/block.ts";
+import type { Family } from "../../shared/domain/cidr.ts";
 import { startTestEngines, until } from "../infra/local/fixtures.ts";
 import { hasJava } from "../support/java.ts";
 import { reportOf } from "../support/reports.ts";
@@ -43,11 +44,20 @@ const A = "203.0.113.1/32";
   /** Each test has an ACL, and so a partition, of its own. */
   let aclId: string;
   let table: Table;
+  /** What the adapter logged. */
+  let errors: unknown[];
   let count = 0;
   beforeEach(() => {
     aclId = `acl-${String(++count).padStart(8, "0")}`;
-    table = createTable(dynamo, { tableName: TABLE, aclId });
+    errors = [];
+    const log = { error: (_what: unknown, detail: unknown) => errors.push(detail) } as never;
+    table = createTable(dynamo, { tableName: TABLE, aclId }, log);
   });
+  /** A block's item that holds too little of one. */
+  const putBroken = (cidr: string, rank: string) =>
+    dynamo.send(
+      new PutCommand({ TableName: TABLE, Item: { aclId, sk: `block#${cidr}`, cidr, rank } }),
+    );
 
   const blockOf = (cidr: string, change: Parameters<typeof reportOf>[1] = {}): Block =>
     given(
@@ -102,7 +112,9 @@ const A = "203.0.113.1/32";
         blocks.map(({ cidr }) => cidr),
         NOW,
       );
-      expect([...known.values()]).toEqual(blocks.map((block) => ({ block, strikes: 0, suspect: undefined, isHeld: false })));
+      expect([...known.values()]).toEqual(
+        blocks.map((block) => ({ block, strikes: 0, suspect: undefined, isHeld: false })),
+      );
     });
 
     test("knows nothing of what was never blocked, nor of another ACL's blocks", async () => {
@@ -111,16 +123,16 @@ const A = "203.0.113.1/32";
         undefined,
       );
       expect([...(await table.readKnown([A], NOW))]).toEqual([
-        [A, { block: undefined, strikes: 0 }],
+        [A, { block: undefined, strikes: 0, suspect: undefined, isHeld: false }],
       ]);
       expect(await table.readKnown([], NOW)).toEqual(new Map());
     });
 
-    test("reads what a whole batch of fifty addresses needs", async () => {
-      const cidrs = Array.from({ length: 50 }, (_, i) => `203.0.113.${i}/32`);
+    test("reads what a whole batch of twenty-five addresses needs", async () => {
+      const cidrs = Array.from({ length: 25 }, (_, i) => `203.0.113.${i}/32`);
       await write(...cidrs.map((cidr) => blockOf(cidr)));
       const known = await table.readKnown(cidrs, NOW);
-      expect([...known.values()].filter(({ block }) => block)).toHaveLength(50);
+      expect([...known.values()].filter(({ block }) => block)).toHaveLength(25);
     });
   });
 
@@ -240,6 +252,10 @@ const A = "203.0.113.1/32";
 
   describe("reading by rank", () => {
     const cidrs = (blocks: readonly Block[]) => blocks.map(({ cidr }) => cidr);
+    const strongest = async (family: Family, count: number, now = NOW) =>
+      cidrs((await table.readStrongest(family, count, now)).strongest);
+    const inTheWay = async (family: Family, count: number) =>
+      cidrs((await table.readStrongest(family, count, NOW)).inTheWay);
     /** Weakest first, as severities rise with the number. */
     const many = (length: number) =>
       Array.from({ length }, (_, i) =>
@@ -258,23 +274,20 @@ const A = "203.0.113.1/32";
         blockOf("203.0.113.4/32", { severity: 9, reportedAt: NOW + 1_000 }),
         blockOf("203.0.113.5/32", { severity: 9 }),
       );
-      expect(cidrs(await table.readStrongest(4, 10, NOW))).toEqual([
+      expect(await strongest(4, 10)).toEqual([
         "203.0.113.3/32",
         "203.0.113.4/32",
         "203.0.113.5/32",
         "203.0.113.2/32",
         "203.0.113.1/32",
       ]);
-      expect(cidrs(await table.readStrongest(4, 2, NOW))).toEqual([
-        "203.0.113.3/32",
-        "203.0.113.4/32",
-      ]);
+      expect(await strongest(4, 2)).toEqual(["203.0.113.3/32", "203.0.113.4/32"]);
     });
 
     test("readStrongest keeps the families apart", async () => {
       await write(blockOf(A), blockOf("2001:db8::/48", { severity: 10 }));
-      expect(cidrs(await table.readStrongest(4, 10, NOW))).toEqual([A]);
-      expect(cidrs(await table.readStrongest(6, 10, NOW))).toEqual(["2001:db8::/48"]);
+      expect(await strongest(4, 10)).toEqual([A]);
+      expect(await strongest(6, 10)).toEqual(["2001:db8::/48"]);
     });
 
     test("readStrongest leaves the ended out, to the second, and fills up from behind them", async () => {
@@ -283,14 +296,10 @@ const A = "203.0.113.1/32";
       );
       const live = many(5);
       await write(...stronger, ...live);
-      expect(cidrs(await table.readStrongest(4, 3, NOW))).toEqual([
-        "203.0.113.4/32",
-        "203.0.113.3/32",
-        "203.0.113.2/32",
-      ]);
+      expect(await strongest(4, 3)).toEqual(["203.0.113.4/32", "203.0.113.3/32", "203.0.113.2/32"]);
       const end = given(live[0]).expiresAt * 1_000;
-      expect(await table.readStrongest(4, 10, end - 1)).toHaveLength(5);
-      expect(await table.readStrongest(4, 10, end)).toHaveLength(0);
+      expect(await strongest(4, 10, end - 1)).toHaveLength(5);
+      expect(await strongest(4, 10, end)).toEqual([]);
     });
 
     test("readPage shows every block once, page by page, in order, the ended included", async () => {
@@ -318,19 +327,144 @@ const A = "203.0.113.1/32";
       expect((await table.readPage(4, 3, second.next)).blocks).toEqual(blocks.slice(6));
     });
 
-    test("count counts a family's live blocks, as far as asked", async () => {
-      await write(...many(7), blockOf("2001:db8::/48"));
-      expect(await table.count(4, 100, NOW)).toBe(7);
-      expect(await table.count(4, 5, NOW)).toBe(5);
-      expect(await table.count(6, 5, NOW)).toBe(1);
+    test("readStrongest tells of the ended that stand in the way, once they cost a further read", async () => {
+      const stronger = Array.from({ length: 3 }, (_, i) =>
+        endedOf(`198.51.100.${i}/32`, { severity: 10 }),
+      );
+      const weaker = endedOf("198.51.100.9/32", { severity: 1 });
+      await write(...stronger, weaker, ...many(4));
+      expect(await inTheWay(4, 9)).toEqual([]); // one read shows all
+      expect((await inTheWay(4, 7)).toSorted()).toEqual(cidrs([...stronger, weaker]));
+      for (const block of [...stronger, weaker]) await table.removeBlock(block);
+      expect(await inTheWay(4, 4)).toEqual([]);
+      expect(await strongest(4, 4)).toHaveLength(4);
     });
 
-    test("count looks past the ended ones", async () => {
-      await write(
-        ...many(4),
-        ...Array.from({ length: 12 }, (_, i) => endedOf(`198.51.100.${i}/32`, { severity: 10 })),
+    test("readStrongest tells of none where those before the live ones leave room for all asked", async () => {
+      await write(...many(4), endedOf("198.51.100.9/32", { severity: 1 }));
+      expect(await inTheWay(4, 4)).toEqual([]);
+    });
+
+    test("readPage goes on where it meets nothing but items that nobody can read", async () => {
+      const blocks = many(2);
+      await write(...blocks);
+      for (const i of [1, 2, 3]) await putBroken(`198.51.100.${i}/32`, `4#99#00${i}`);
+      const seen: Block[] = [];
+      let next: string | undefined;
+      do {
+        const page = await table.readPage(4, 2, next);
+        seen.push(...page.blocks);
+        next = page.next;
+      } while (next !== undefined);
+      expect(seen).toEqual(blocks.toReversed());
+    });
+  });
+
+  describe("readBlocks", () => {
+    test("gives the live blocks among the ranges, and leaves the rest out", async () => {
+      const wide = blockOf("203.0.113.0/24");
+      await write(wide, endedOf("203.0.0.0/16"), blockOf(A));
+      const found = await table.readBlocks(
+        ["203.0.113.0/24", "203.0.0.0/16", "203.0.112.0/23"],
+        NOW,
       );
-      expect(await table.count(4, 5, NOW)).toBe(4);
+      expect(found).toEqual([wide]);
+    });
+
+    test("takes all the ranges that an IPv6 address may lie in", async () => {
+      const ranges = Array.from({ length: 96 }, (_, i) => `2001:db8::/${32 + i}`);
+      await write(blockOf("2001:db8::/32"), blockOf("2001:db8::/127"));
+      expect(await table.readBlocks(ranges, NOW)).toHaveLength(2);
+    });
+  });
+
+  describe("what is known besides blocks", () => {
+    const SUSPECT = {
+      reports: {
+        suricata: {
+          expiresAt: NOW / 1000 + 60,
+          reportedAt: NOW,
+          severity: 7,
+          reason: "ü 攻撃 🔥",
+          requestId: "request-1",
+          weight: 0.5,
+        },
+      },
+      expiresAt: NOW / 1000 + 30,
+    };
+    const knownOf = async (cidr: string, now = NOW) =>
+      given((await table.readKnown([cidr], now)).get(cidr));
+
+    test("a suspect is read as it was written, until its time is over or it is removed", async () => {
+      await table.writeSuspect(A, SUSPECT);
+      expect(await knownOf(A)).toEqual({
+        block: undefined,
+        strikes: 0,
+        suspect: SUSPECT,
+        isHeld: false,
+      });
+      expect((await knownOf("203.0.113.2/32")).suspect).toBeUndefined();
+      expect((await knownOf(A, NOW + 29_999)).suspect).toEqual(SUSPECT);
+      expect((await knownOf(A, NOW + 30_000)).suspect).toBeUndefined();
+      await table.removeSuspect(A);
+      expect((await knownOf(A)).suspect).toBeUndefined();
+    });
+
+    test("an address is held until its time is over or the hold is removed", async () => {
+      await table.writeHold(A, NOW / 1000 + 30);
+      expect((await knownOf("203.0.113.2/32")).isHeld).toBe(false);
+      expect((await knownOf(A, NOW + 29_999)).isHeld).toBe(true);
+      expect((await knownOf(A, NOW + 30_000)).isHeld).toBe(false);
+      await table.removeHold(A);
+      expect((await knownOf(A)).isHeld).toBe(false);
+    });
+
+    test("a later hold, or a later suspect, takes the place of the one before", async () => {
+      await table.writeHold(A, NOW / 1000 + 30);
+      await table.writeHold(A, NOW / 1000 + 90);
+      expect((await knownOf(A, NOW + 60_000)).isHeld).toBe(true);
+      await table.writeSuspect(A, SUSPECT);
+      await table.writeSuspect(A, { ...SUSPECT, reports: {} });
+      expect((await knownOf(A)).suspect?.reports).toEqual({});
+    });
+
+    test("neither is a block: no list shows them", async () => {
+      await table.writeSuspect(A, SUSPECT);
+      await table.writeHold(A, NOW / 1000 + 30);
+      expect(await table.readStrongest(4, 10, NOW)).toEqual({ strongest: [], inTheWay: [] });
+      expect((await table.readPage(4, 10, undefined)).blocks).toEqual([]);
+      expect(await table.readBlocks([A], NOW)).toEqual([]);
+    });
+  });
+
+  describe("an item that nobody can read", () => {
+    const B = "203.0.113.2/32";
+
+    test("is left out of what is enforced and listed, and the log says which", async () => {
+      await putBroken(B, "4#99");
+      await write(blockOf(A));
+      expect((await table.readStrongest(4, 10, NOW)).strongest).toEqual([blockOf(A)]);
+      expect((await table.readPage(4, 10, undefined)).blocks).toEqual([blockOf(A)]);
+      expect(await table.readBlocks([A, B], NOW)).toEqual([blockOf(A)]);
+      expect(errors).toHaveLength(3);
+      expect(errors[0]).toMatchObject({ sk: `block#${B}`, at: expect.stringMatching(/./) });
+    });
+
+    test("is removed where it stands in a new block's way", async () => {
+      await putBroken(A, "4#99");
+      expect(await blockIn(A)).toBeUndefined();
+      await table.writeBlock(blockOf(A), undefined);
+      expect(await blockIn(A)).toEqual(blockOf(A));
+      expect(await eventNames(3)).toEqual(["INSERT", "REMOVE", "INSERT"]);
+    });
+
+    test.each(["offender", "suspect", "hold"])("as %s is as if there were none", async (kind) => {
+      const item = { aclId, sk: `${kind}#${A}`, expiresAt: "tomorrow" };
+      await dynamo.send(new PutCommand({ TableName: TABLE, Item: item }));
+      expect([...(await table.readKnown([A], NOW)).values()]).toEqual([
+        { block: undefined, strikes: 0, suspect: undefined, isHeld: false },
+      ]);
+      expect(errors).toMatchObject([{ sk: `${kind}#${A}` }]);
     });
   });
 
@@ -383,7 +517,7 @@ const A = "203.0.113.1/32";
 
     test("is no block: it is in no list", async () => {
       await table.writeState(STATE);
-      expect(await table.readStrongest(4, 10, NOW)).toEqual([]);
+      expect((await table.readStrongest(4, 10, NOW)).strongest).toEqual([]);
     });
   });
 

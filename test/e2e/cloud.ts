@@ -43,8 +43,15 @@ export async function startTestCloud(
 ): Promise<TestCloud> {
   const child = spawn(process.execPath, [new URL("infra/local/start.ts", ROOT).pathname], {
     cwd: ROOT,
-    env: { ...process.env, NODE_OPTIONS: "", PORT: "0", PORTCULLIS_LOCAL_DIR: dir, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    env: {
+      ...process.env,
+      NODE_OPTIONS: "",
+      PORT: "0",
+      PORTCULLIS_LOCAL_DIR: dir,
+      EXIT_WITH_PARENT: "1",
+      ...env,
+    },
+    stdio: ["pipe", "pipe", "pipe"],
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {

@@ -42,8 +42,8 @@ export async function startStack(
 
   // A process group of its own, so that Ctrl-C reaches the demo alone, which then stops it.
   const child = spawn(process.execPath, [START], {
-    env: { ...process.env, ...env, PORTCULLIS_LOCAL_DIR: dir },
-    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, ...env, PORTCULLIS_LOCAL_DIR: dir, EXIT_WITH_PARENT: "1" },
+    stdio: ["pipe", "ignore", "pipe"],
     detached: true,
   });
   const complaints: string[] = [];

@@ -86,6 +86,8 @@ async function play(world: World, events: readonly Event[]): Promise<void> {
           severity: event.severity,
           reason: "",
           detector: "d",
+          weight: 1,
+          byOperator: false,
           requestId: "r",
         });
         break;

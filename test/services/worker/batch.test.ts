@@ -184,7 +184,11 @@ describe("a message that can never succeed", () => {
     ["with an over-long detector", { ...valid, detector: "x".repeat(129) }, "invalid_message"],
     ["without a detector", { ...valid, detector: "" }, "invalid_message"],
     ["an unblock of nothing", { ...unblock(C), cidr: undefined }, "invalid_message"],
-    ["an unblock with a hold in milliseconds", { ...unblock(C), holdUntil: NOW }, "invalid_message"],
+    [
+      "an unblock with a hold in milliseconds",
+      { ...unblock(C), holdUntil: NOW },
+      "invalid_message",
+    ],
     ["an unblock by nobody", { ...unblock(C), operator: undefined }, "invalid_message"],
   ])(
     "%s, goes to the dead-letter queue at once, and the rest goes on",
