@@ -2,13 +2,18 @@ import middy from "@middy/core";
 import httpRouter, { type Route } from "@middy/http-router";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Tokens } from "../../shared/aws/tokens.ts";
-import { type Blacklist, block, list, unblock } from "./blacklist.ts";
+import type { Blacklist } from "./blacklist.ts";
+import { block, blockAll } from "./block.ts";
 import { authenticated, errorAnswers, notFound, shape } from "./http.ts";
+import { list } from "./list.ts";
+import { unblock } from "./unblock.ts";
 
 /** The endpoint: its routes, and who may call them. */
 export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => number) {
   const blockRoute = authenticated(tokens, "detector", ({ fields, caller, sourceIp }) =>
-    block(fields, caller, sourceIp, blacklist, clock()),
+    "ips" in fields
+      ? blockAll(fields, { caller, sourceIp, now: clock() }, blacklist)
+      : block(fields, { caller, sourceIp, now: clock() }, blacklist),
   );
   const unblockRoute = authenticated(tokens, "operator", ({ fields, caller }) =>
     unblock(fields, caller, blacklist, clock()),

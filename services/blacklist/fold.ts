@@ -33,6 +33,29 @@ export function createFold(queue: Queue) {
       return message;
     },
 
+    /** As `send` for each message; undefined in the place of one that the queue could not take. */
+    async sendAll(messages: readonly BlockMessage[]): Promise<(BlockMessage | undefined)[]> {
+      const answers = new Map<BlockMessage, BlockMessage | undefined>();
+      const fresh: BlockMessage[] = [];
+      for (const message of messages) {
+        const earlier = words.get(keyOf(message));
+        if (earlier && foldsInto(message, earlier)) answers.set(message, earlier);
+        else fresh.push(message);
+      }
+      const stored = await queue.sendAll(
+        fresh.map((message) => ({
+          message,
+          deduplicationId: deduplicationId(message, unblocks.get(message.cidr)),
+        })),
+      );
+      for (const [index, message] of fresh.entries()) {
+        if (!stored[index]) continue;
+        words.set(keyOf(message), message);
+        answers.set(message, message);
+      }
+      return messages.map((message) => answers.get(message));
+    },
+
     /** @throws QueueUnavailableError */
     async sendUnblock(message: UnblockMessage): Promise<void> {
       await queue.send(message, message.requestId);

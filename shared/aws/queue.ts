@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
+import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
 import { type Cidr, type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
 
@@ -66,7 +66,14 @@ export type Queue = {
    * @throws QueueUnavailableError after the SDK's own retries
    */
   send(message: Message, deduplicationId: string): Promise<void>;
+  /** Sends many at ten a call; for each, in order, whether SQS has stored it. Never throws. */
+  sendAll(entries: readonly Outgoing[]): Promise<boolean[]>;
 };
+
+export type Outgoing = { readonly message: Message; readonly deduplicationId: string };
+
+/** @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html */
+const MAX_BATCH = 10;
 
 export type QueueConfig = {
   readonly url: string;
@@ -76,20 +83,35 @@ export type QueueConfig = {
 };
 
 export function createQueue(sqs: SQSClient, { url, aclId, shards }: QueueConfig): Queue {
+  const fieldsOf = ({ message, deduplicationId }: Outgoing) => ({
+    MessageBody: toAscii(JSON.stringify(message)),
+    MessageGroupId: groupOf(message.cidr, aclId, shards),
+    MessageDeduplicationId: deduplicationId,
+  });
+
+  async function sendBatch(entries: readonly Outgoing[]): Promise<boolean[]> {
+    const Entries = entries.map((entry, index) => ({ Id: String(index), ...fieldsOf(entry) }));
+    const { Successful } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: url, Entries }));
+    const stored = new Set(Successful?.map(({ Id }) => Id));
+    return Entries.map(({ Id }) => stored.has(Id));
+  }
+
   return {
     async send(message, deduplicationId) {
       try {
-        await sqs.send(
-          new SendMessageCommand({
-            QueueUrl: url,
-            MessageBody: toAscii(JSON.stringify(message)),
-            MessageGroupId: groupOf(message.cidr, aclId, shards),
-            MessageDeduplicationId: deduplicationId,
-          }),
-        );
+        const fields = fieldsOf({ message, deduplicationId });
+        await sqs.send(new SendMessageCommand({ QueueUrl: url, ...fields }));
       } catch (cause) {
         throw new QueueUnavailableError("The queue could not take the message.", { cause });
       }
+    },
+
+    async sendAll(entries) {
+      const batches = Array.from({ length: Math.ceil(entries.length / MAX_BATCH) }, (_, index) =>
+        entries.slice(index * MAX_BATCH, (index + 1) * MAX_BATCH),
+      );
+      const results = batches.map((batch) => sendBatch(batch).catch(() => batch.map(() => false)));
+      return (await Promise.all(results)).flat();
     },
   };
 }

@@ -65,18 +65,22 @@ const slots = v.record(
   v.object({ cidr: v.nullable(v.string()), confirmedAt: v.exactOptional(v.number()) }),
 );
 
+// What is only told to the operator must not keep the enforcer from its work when it cannot be read.
 const state = v.object({
   version: v.number(),
   slots: v.object({ ingress: slots, egress: slots }),
   /** In monitor mode: the slots as they would be. */
-  monitored: v.object({ ingress: slots, egress: slots }),
+  monitored: v.fallback(v.object({ ingress: slots, egress: slots }), { ingress: {}, egress: {} }),
   /** The quota that EC2 enforced, by direction and family, and when we met it (epoch ms). */
-  learntLimits: v.record(v.string(), v.object({ limit: v.number(), learntAt: v.number() })),
-  vpcCidrs: v.array(v.string()),
+  learntLimits: v.fallback(
+    v.record(v.string(), v.object({ limit: v.number(), learntAt: v.number() })),
+    {},
+  ),
+  vpcCidrs: v.fallback(v.array(v.string()), []),
   /** Wanted blocks that no entry covered then. */
-  waiting: v.number(),
-  convergedAt: v.number(),
-  mode: v.picklist(["enforce", "monitor"]),
+  waiting: v.fallback(v.number(), 0),
+  convergedAt: v.fallback(v.number(), 0),
+  mode: v.fallback(v.picklist(["enforce", "monitor"]), "enforce"),
 });
 
 /** The one state item of an ACL. `version` counts its writes. */
