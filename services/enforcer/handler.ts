@@ -49,6 +49,8 @@ export async function handler(
       .filter(({ hasEnded }) => hasEnded)
       .map(({ block }) => table.rememberOffender(block, config.REPEAT_MEMORY)),
   );
+  // Its failure is told at the end: until then, unhandled, it would end the process and the converge.
+  remembering.catch(() => {});
   try {
     const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
     const outcome = await converge(enforcer, deadline);

@@ -105,6 +105,9 @@ async function writeAddress(
 ): Promise<void> {
   const before = known.block && { ...known.block, wake: false };
   const refused = neverBlock && protectedBy(neverBlock, parseCidr(cidr));
+  // A block that has ended is a strike, even where an unblock comes before DynamoDB deletes it.
+  const strikes =
+    before && isExpired(before, now) ? Math.max(known.strikes, before.strikes) : known.strikes;
   let { suspect } = known;
   let holdUntil = 0;
   let isHeld = known.isHeld;
@@ -122,6 +125,10 @@ async function writeAddress(
       log.warn("Refused a never-block address", { cidr, why: refused.why });
       continue;
     }
+    if (isExpired(message, now)) {
+      log.info("Came too late", { cidr, detector: message.detector });
+      continue;
+    }
     if (message.byOperator) {
       isHeld = false;
     } else if (isHeld) {
@@ -130,7 +137,7 @@ async function writeAddress(
     }
     const isLive = block && !isExpired(block, now);
     const judged =
-      isLive || message.byOperator || isExpired(message, now)
+      isLive || message.byOperator
         ? { reports: [message] }
         : corroborate(suspect, message, corroboration);
     if ("suspect" in judged) {
@@ -139,7 +146,7 @@ async function writeAddress(
     }
     suspect = undefined;
     for (const report of judged.reports) {
-      block = applyReport(block, report, known.strikes, escalation, now);
+      block = applyReport(block, report, strikes, escalation, now);
     }
   }
 

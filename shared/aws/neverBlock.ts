@@ -21,6 +21,16 @@ export async function readNeverBlock(
   vpcCidrs: readonly string[],
 ): Promise<NeverBlock> {
   const value = await parameters.get(parameterName);
+  const key = JSON.stringify([value, vpcCidrs]);
+  const list = parsedLists.get(key) ?? parseList(value, vpcCidrs);
+  parsedLists.set(key, list);
+  return list;
+}
+
+/** Every request asks for the list, and it seldom changes. */
+const parsedLists = new LRUCache<string, NeverBlock>({ max: 2 });
+
+function parseList(value: string, vpcCidrs: readonly string[]): NeverBlock {
   const listed = value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
   return [
     ...SPECIAL_RANGES,
@@ -43,7 +53,11 @@ export function createNeverBlock(
   const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
     max: 1,
     ttl: VPC_CIDRS_TTL_MS,
-    fetchMethod: async () => (await table.readState()).vpcCidrs,
+    // Before the enforcer's first look there is nothing yet, and nothing to remember.
+    fetchMethod: async () => {
+      const { vpcCidrs } = await table.readState();
+      return vpcCidrs.length > 0 ? vpcCidrs : undefined;
+    },
   });
   return async () => {
     // Without the VPC's ranges the owner's list still holds; `plan` asks for both again.

@@ -20,6 +20,8 @@ const tokenList = v.array(
   }),
 );
 
+type TokenList = v.InferOutput<typeof tokenList>;
+
 /** The parameter holds no list of tokens. The message says where, never what: it may be a token. */
 export class TokenListError extends Error {
   override readonly name = "TokenListError";
@@ -40,22 +42,25 @@ export function createTokens(
   parameterName: string,
   log: Pick<Logger, "error">,
 ): Tokens {
-  let known: v.InferOutput<typeof tokenList> | undefined;
+  let known: { readonly value: string; readonly list: TokenList } | undefined;
   return {
     async callerOf(token) {
       try {
-        known = parseTokenList(await parameters.get(parameterName));
+        const value = await parameters.get(parameterName);
+        if (value !== known?.value) known = { value, list: parseTokenList(value) };
       } catch (error) {
         log.error("The list of tokens cannot be read", error as Error);
         if (!known) throw error;
       }
       const digest = createHash("sha256").update(token).digest();
-      return known.filter(({ sha256 }) => timingSafeEqual(Buffer.from(sha256, "hex"), digest))[0];
+      return known.list.filter(({ sha256 }) =>
+        timingSafeEqual(Buffer.from(sha256, "hex"), digest),
+      )[0];
     },
   };
 }
 
-function parseTokenList(value: string): v.InferOutput<typeof tokenList> {
+function parseTokenList(value: string): TokenList {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenList), value);
   if (result.success) return result.output;
   const place = v.getDotPath(result.issues[0]) ?? "the top";

@@ -1,6 +1,9 @@
 import { type Cidr, contains, isBlockable, size, widen } from "./cidr.ts";
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
 
+/** However many wait, merging looks at so many of the strongest: ten for each of 40 slots. */
+const MOST_CONSIDERED = 400;
+
 /**
  * Chooses the ranges that take the slots of one family: `wanted` is ranked, strongest first.
  *
@@ -10,8 +13,9 @@ import { type NeverBlock, protectedBy } from "./neverBlock.ts";
  *                                              ranges together cover at most `maxInnocents` addresses
  *                                              that nobody wants blocked, none that is protected, and
  *                                              no range is wider than a caller may ask for
- *     still more                             → the longest prefix of the ranking that fits, and then
- *                                              any weaker block that costs no further slot
+ *     still more                             → the longest prefix of the ranking that fits, and then,
+ *                                              again and again, the strongest block of the rest that
+ *                                              takes no slot too many
  *
  * The answer is ordered by the strongest block in each range.
  */
@@ -22,52 +26,71 @@ export function fitIntoSlots(
   maxInnocents = 0,
 ): Cidr[] {
   if (slots <= 0) return [];
-  const distinct = [...new Map(wanted.map((cidr) => [cidr.text, cidr])).values()];
-  if (distinct.length <= slots) return distinct;
+  const all = [...new Map(wanted.map((cidr) => [cidr.text, cidr])).values()];
+  if (all.length <= slots) return all;
+  const distinct = all.slice(0, MOST_CONSIDERED);
 
-  let ranges: readonly Range[] = [];
-  let full = false;
-  for (const [rank, cidr] of distinct.entries()) {
-    const wider = add(ranges, cidr, rank);
+  let { ranges, waiting } = longestPrefix(distinct, slots);
+  while (maxInnocents > 0 && waiting[0]) {
+    const wider = add(ranges, waiting[0]);
     const fitting =
-      wider.length <= slots
-        ? wider
-        : !full && maxInnocents > 0 && mergeNearest(wider, neverBlock, BigInt(maxInnocents));
-    if (fitting) ranges = fitting;
-    else full = true;
+      wider.length <= slots ? wider : mergeNearest(wider, neverBlock, BigInt(maxInnocents));
+    if (!fitting) break;
+    ranges = fitting;
+    waiting = waiting.slice(1);
   }
-  return ranges.toSorted((a, b) => a.rank - b.rank).map((range) => range.cidr);
+  for (let index = 0; index < waiting.length; ) {
+    const wider = add(ranges, waiting[index] as Cidr);
+    const isTaken = wider !== ranges && wider.length <= slots;
+    if (isTaken) ranges = wider;
+    index = isTaken ? 0 : index + 1;
+  }
+  const rankOf = ({ cidr }: Range) => distinct.findIndex((one) => contains(cidr, one));
+  return ranges.toSorted((a, b) => rankOf(a) - rankOf(b)).map((range) => range.cidr);
 }
 
-/** Ranges share no address and are no siblings of each other; there are at most `slots` of them. */
+/** Ranges share no address, and where they are merged none is another's sibling. */
 type Range = {
   readonly cidr: Cidr;
   /** The wanted ranges inside; the rest of `cidr` is innocent. They share no address. */
   readonly members: readonly Cidr[];
-  /** The place in the ranking of the strongest member. */
-  readonly rank: number;
 };
 
-/** Adds a wanted range and merges siblings as far up as they go, without covering anyone else. */
-function add(ranges: readonly Range[], cidr: Cidr, rank: number): readonly Range[] {
+/** The longest prefix that fits without loss. One that does not fit may be part of one that does. */
+function longestPrefix(ranked: readonly Cidr[], slots: number) {
+  let ranges: readonly Range[] = [];
+  let fitting = ranges;
+  let waiting = ranked;
+  for (const [index, cidr] of ranked.entries()) {
+    ranges = add(ranges, cidr);
+    if (ranges.length > slots) continue;
+    fitting = ranges;
+    waiting = ranked.slice(index + 1);
+  }
+  return { ranges: fitting, waiting };
+}
+
+/** Adds a wanted range, without covering anyone else. */
+function add(ranges: readonly Range[], cidr: Cidr): readonly Range[] {
   const holder = ranges.find((range) => contains(range.cidr, cidr));
   if (holder) {
     if (holder.members.some((member) => contains(member, cidr))) return ranges;
     const members = [...holder.members.filter((member) => !contains(cidr, member)), cidr];
     return ranges.map((range) => (range === holder ? { ...holder, members } : range));
   }
-  const inside = ranges.filter((range) => contains(cidr, range.cidr));
-  let rest = ranges.filter((range) => !inside.includes(range));
-  let added: Range = { cidr, members: [cidr], rank: strongest(inside, rank) };
-  for (;;) {
-    const parent = widen(added.cidr, added.cidr.prefix - 1);
-    const twin = rest.find(
-      (range) => range.cidr.prefix === added.cidr.prefix && contains(parent, range.cidr),
-    );
-    if (!twin) return [...rest, added];
-    rest = rest.filter((range) => range !== twin);
-    added = merge(parent, [added, twin]);
-  }
+  const rest = ranges.filter((range) => !contains(cidr, range.cidr));
+  return join(rest, { cidr, members: [cidr] });
+}
+
+/** Adds a range that shares no address with the others, and merges siblings as far up as they go. */
+function join(ranges: readonly Range[], added: Range): readonly Range[] {
+  const parent = widen(added.cidr, added.cidr.prefix - 1);
+  const twin = ranges.find(
+    (range) => range.cidr.prefix === added.cidr.prefix && contains(parent, range.cidr),
+  );
+  if (!twin) return [...ranges, added];
+  const rest = ranges.filter((range) => range !== twin);
+  return join(rest, merge(parent, [added, twin]));
 }
 
 /**
@@ -87,7 +110,8 @@ function mergeNearest(
       parent = widen(parent, parent.prefix - 1);
     if (!isBlockable(parent) || protectedBy(neverBlock, parent)) return [];
     const inside = ranges.filter((one) => contains(parent, one.cidr));
-    const merged = [...ranges.filter((one) => !inside.includes(one)), merge(parent, inside)];
+    const rest = ranges.filter((one) => !inside.includes(one));
+    const merged = join(rest, merge(parent, inside));
     return [{ merged, innocents: merged.reduce((sum, one) => sum + innocentsIn(one), 0n) }];
   });
   const best = candidates
@@ -97,17 +121,9 @@ function mergeNearest(
 }
 
 function merge(parent: Cidr, parts: readonly Range[]): Range {
-  return {
-    cidr: parent,
-    members: parts.flatMap((part) => part.members),
-    rank: strongest(parts, Number.POSITIVE_INFINITY),
-  };
+  return { cidr: parent, members: parts.flatMap((part) => part.members) };
 }
 
 function innocentsIn(range: Range): bigint {
   return range.members.reduce((rest, member) => rest - size(member), size(range.cidr));
-}
-
-function strongest(ranges: readonly Range[], rank: number): number {
-  return Math.min(rank, ...ranges.map((range) => range.rank));
 }

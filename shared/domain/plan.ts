@@ -96,7 +96,7 @@ export const SETTLE_MS = 5_000;
 
 /**
  * Plans the changes of one direction. Pure and total; the laws it keeps are the properties in
- * `test/shared/domain/plan.property.test.ts`, among them: applied, it has nothing left to do; no
+ * `test/services/enforcer/converge.property.test.ts`, among them: applied, it has nothing left to do; no
  * address that stays wanted is ever uncovered, not even between two calls; never more than `limits`
  * entries; never a person's entry; one EC2 call for each entry that changes.
  */
@@ -189,16 +189,10 @@ function foreignEntries({ numbers, actual }: PlanInput, owned: ReadonlyMap<numbe
  */
 function planFamily(family: Family, input: PlanInput, draft: Draft): void {
   const mine = [...draft.owned.values()].filter(
-    ({ ruleNumber, there, slot }) =>
-      !draft.next.has(ruleNumber) &&
-      (there
-        ? there.family === family
-        : slot.cidr === null || parseCidr(slot.cidr).family === family),
+    (one) => !draft.next.has(one.ruleNumber) && mayHold(one, family),
   );
-  const isVacant = (one: Owned) => one.there === null && !one.isUncertain;
   const vacant = mine.filter(isVacant);
   const held = mine.filter((one) => !isVacant(one));
-
   const capacity = Math.min(input.limits[family], mine.length + draft.freeNumbers.length);
   const targets = fitIntoSlots(
     allowed(family, input, held),
@@ -207,76 +201,13 @@ function planFamily(family: Family, input: PlanInput, draft: Draft): void {
     input.neverBlock ? input.maxInnocents : 0,
   );
 
-  const byRange = new Map<string, Owned>();
-  for (const one of held) {
-    if (one.there && !one.isUncertain && !byRange.has(one.there.text))
-      byRange.set(one.there.text, one);
-  }
-  const kept = new Map<string, Owned>();
-  for (const target of targets) {
-    const holder = byRange.get(target.text);
-    if (!holder) continue;
-    kept.set(target.text, holder);
-    const confirmedAt = holder.slot.confirmedAt ?? input.now;
-    draft.next.set(holder.ruleNumber, { cidr: target.text, confirmedAt });
-  }
-  const unplaced = targets.filter((target) => !kept.has(target.text));
+  const unplaced = keep(targets, held, draft, input.now);
   const surplus = held.filter((one) => !draft.next.has(one.ruleNumber));
-
+  const placed: Placed = new Map();
   const free: Available[] = [];
-  const put = (target: Cidr, at: Available, list = draft.changes) => {
-    draft.next.set(at.ruleNumber, { cidr: target.text });
-    const { ruleNumber, before, needs } = at;
-    list.push({
-      kind: before ? "replace" : "create",
-      ruleNumber,
-      cidr: target.text,
-      before,
-      needs,
-    });
-    return ruleNumber;
-  };
-  const remove = ({ ruleNumber, before, needs }: Available, list = draft.deletes) => {
-    draft.next.set(ruleNumber, { cidr: null });
-    list.push({ kind: "delete", ruleNumber, cidr: null, before, needs });
-  };
+  const whole = merge(surplus, unplaced, input.neverBlock, draft, placed, free);
+  const splits = findSplits(whole, unplaced, placed, free);
 
-  const isProtected = (one: Owned) =>
-    one.there !== null && !!input.neverBlock && !!protectedBy(input.neverBlock, one.there);
-  const placed = new Map<string, number>();
-  const whole: { one: Owned; there: Cidr }[] = [];
-  for (const one of surplus) {
-    const at = availableOf(one);
-    const { there } = one;
-    const merged = there && unplaced.find((target) => contains(target, there));
-    if (!there) {
-      free.push(at);
-    } else if (isProtected(one)) {
-      // The owner's access goes before a gap; one wanted part of the entry can stay covered.
-      const part = unplaced.find((target) => !placed.has(target.text) && contains(there, target));
-      if (part) placed.set(part.text, put(part, at, draft.urgent));
-      else free.push({ ...at, isUrgent: true });
-    } else if (!merged) {
-      whole.push({ one, there });
-    } else if (placed.has(merged.text)) {
-      free.push({ ...at, needs: placedInside(merged, placed) });
-    } else {
-      placed.set(merged.text, put(merged, at));
-    }
-  }
-
-  const lasts: { at: Available; last: Cidr; there: Cidr }[] = [];
-  const claimed = new Set(placed.keys());
-  // The narrowest first, so that a range inside two of them stays covered by the other meanwhile.
-  for (const { one, there } of whole.toSorted((a, b) => b.there.prefix - a.there.prefix)) {
-    const parts = unplaced
-      .filter(({ text }) => !claimed.has(text))
-      .filter((t) => contains(there, t));
-    for (const part of parts) claimed.add(part.text);
-    const last = parts.at(-1);
-    if (last) lasts.push({ at: availableOf(one), last, there });
-    else free.push({ ...availableOf(one), needs: placedInside(there, placed) });
-  }
   // A range goes back to its own number, unless (after a crash, with a lowered limit) that might be
   // one entry too many: then what is surely there is reused first, and what may be there goes first.
   const isOver = held.length > capacity;
@@ -285,17 +216,114 @@ function planFamily(family: Family, input: PlanInput, draft: Draft): void {
   free.sort(
     (a, b) => Number(b.isUrgent) - Number(a.isUrgent) || Number(isLater(a)) - Number(isLater(b)),
   );
-
   for (const target of unplaced) {
-    if (placed.has(target.text) || lasts.some(({ last }) => last === target)) continue;
+    if (placed.has(target.text) || splits.some(({ last }) => last === target)) continue;
     const at = take(target, free, vacant, draft, isOver);
-    if (!at) continue;
-    placed.set(target.text, put(target, at, at.isUrgent ? draft.urgent : draft.changes));
+    if (at) placed.set(target.text, put(target, at, draft));
   }
-  for (const { at, last, there } of lasts) put(last, { ...at, needs: placedInside(there, placed) });
+  for (const { at, last, there } of splits) {
+    put(last, { ...at, needs: placedInside(there, placed) }, draft);
+  }
   for (const at of free) {
-    remove(at, at.isUrgent || (isOver && at.isUncertain) ? draft.urgent : draft.deletes);
+    remove(at.isUncertain && isOver ? { ...at, isUrgent: true } : at, draft);
   }
+}
+
+/** Where this plan puts ranges: their text, and their rule number. */
+type Placed = Map<string, number>;
+
+/** An entry that becomes `last`, the weakest of the wanted ranges inside it, once the others are placed. */
+type Split = { readonly at: Available; readonly last: Cidr; readonly there: Cidr };
+
+function mayHold({ there, slot }: Owned, family: Family): boolean {
+  if (there) return there.family === family;
+  return slot.cidr === null || parseCidr(slot.cidr).family === family;
+}
+
+const isVacant = ({ there, isUncertain }: Owned) => there === null && !isUncertain;
+
+/** Entries that are wanted as they stand stay; the answer is the wanted ranges that have none. */
+function keep(targets: readonly Cidr[], held: readonly Owned[], draft: Draft, now: number): Cidr[] {
+  const certain = held.filter(({ there, isUncertain }) => there && !isUncertain);
+  return targets.filter((target) => {
+    const holder = certain.find(({ there }) => there?.text === target.text);
+    if (!holder) return true;
+    const confirmedAt = holder.slot.confirmedAt ?? now;
+    draft.next.set(holder.ruleNumber, { cidr: target.text, confirmedAt });
+    return false;
+  });
+}
+
+/**
+ * Entries that a wanted range contains: the first becomes that range, the others are free once it
+ * stands. Entries of which nothing is shown, and protected ones, are free as well. The answer is the
+ * rest.
+ */
+function merge(
+  surplus: readonly Owned[],
+  unplaced: readonly Cidr[],
+  neverBlock: NeverBlock | undefined,
+  draft: Draft,
+  placed: Placed,
+  free: Available[],
+): Owned[] {
+  return surplus.filter((one) => {
+    const at = availableOf(one);
+    const { there } = one;
+    if (!there) {
+      free.push(at);
+      return false;
+    }
+    if (neverBlock && protectedBy(neverBlock, there)) {
+      // The owner's access goes before a gap; one wanted part of the entry can stay covered.
+      const part = unplaced.find((target) => !placed.has(target.text) && contains(there, target));
+      if (part) placed.set(part.text, put(part, { ...at, isUrgent: true }, draft));
+      else free.push({ ...at, isUrgent: true });
+      return false;
+    }
+    const whole = unplaced.find((target) => contains(target, there));
+    if (!whole) return true;
+    if (placed.has(whole.text)) free.push({ ...at, needs: placedInside(whole, placed) });
+    else placed.set(whole.text, put(whole, at, draft));
+    return false;
+  });
+}
+
+/** Entries that contain wanted ranges; those that contain none are free. */
+function findSplits(
+  whole: readonly Owned[],
+  unplaced: readonly Cidr[],
+  placed: Placed,
+  free: Available[],
+): Split[] {
+  const claimed = new Set(placed.keys());
+  // The narrowest first, so that a range inside two of them stays covered by the other meanwhile.
+  const narrowestFirst = whole.toSorted((a, b) => (b.there?.prefix ?? 0) - (a.there?.prefix ?? 0));
+  return narrowestFirst.flatMap((one) => {
+    const { there } = one;
+    if (!there) return [];
+    const parts = unplaced.filter((target) => !claimed.has(target.text) && contains(there, target));
+    for (const part of parts) claimed.add(part.text);
+    const last = parts.at(-1);
+    if (last) return [{ at: availableOf(one), last, there }];
+    free.push({ ...availableOf(one), needs: placedInside(there, placed) });
+    return [];
+  });
+}
+
+function put(target: Cidr, at: Available, draft: Draft): number {
+  const { ruleNumber, before, needs, isUrgent } = at;
+  draft.next.set(ruleNumber, { cidr: target.text });
+  const kind = before === null ? "create" : "replace";
+  const list = isUrgent ? draft.urgent : draft.changes;
+  list.push({ kind, ruleNumber, cidr: target.text, before, needs });
+  return ruleNumber;
+}
+
+function remove({ ruleNumber, before, needs, isUrgent }: Available, draft: Draft): void {
+  draft.next.set(ruleNumber, { cidr: null });
+  const list = isUrgent ? draft.urgent : draft.deletes;
+  list.push({ kind: "delete", ruleNumber, cidr: null, before, needs });
 }
 
 /** The numbers of the ranges in `outer` (or equal to it) that this plan puts in place. */
@@ -363,14 +391,11 @@ function allowed(
 /** Numbers that no range took: empty ones stay on record until EC2's reads have caught up. */
 function forgetWhatIsGone({ owned, next, deletes }: Draft): void {
   for (const { ruleNumber, slot, there } of owned.values()) {
-    if (next.has(ruleNumber)) continue;
-    if (slot.cidr === null && slot.confirmedAt !== undefined && there === null) {
-      next.set(ruleNumber, slot);
-    } else if (slot.confirmedAt !== undefined && there === null) {
-      // A person deleted our entry, and it is not wanted any more.
-    } else {
-      next.set(ruleNumber, { cidr: null });
-      deletes.push({ kind: "delete", ruleNumber, cidr: null, before: slot.cidr, needs: [] });
-    }
+    if (next.has(ruleNumber) || there !== null) continue;
+    const isConfirmed = slot.confirmedAt !== undefined;
+    if (isConfirmed && slot.cidr === null) next.set(ruleNumber, slot);
+    if (isConfirmed) continue; // where a person deleted our entry, the number is given up
+    next.set(ruleNumber, { cidr: null });
+    deletes.push({ kind: "delete", ruleNumber, cidr: null, before: slot.cidr, needs: [] });
   }
 }

@@ -13,6 +13,12 @@ export function machine() {
   };
 }
 
+/** The same in words. */
+export function machineText(): string {
+  const { cores, memoryGb, architecture, node } = machine();
+  return `${cores} cores, ${memoryGb} GB, ${architecture}, Node ${node}`;
+}
+
 /** The figures as one table for the terminal. */
 export function tableOf(figures: readonly Figure[]): string {
   const table = new Table({

@@ -19,6 +19,8 @@ const REGION = "us-east-1";
 
 /** The engines with the product's resources in them, and the product packaged. */
 export type Stage = {
+  /** Where logs and whatever else belongs to it may be kept. */
+  readonly dir: string;
   readonly endpoints: Engines["endpoints"];
   readonly region: string;
   readonly clients: Clients;
@@ -30,14 +32,15 @@ export type Stage = {
 };
 
 /**
- * Starts the engines, DynamoDB Local in memory, EC2 without its throttle; this process's SDK clients
- * find them through the environment, as the functions' do.
+ * Starts the engines, DynamoDB Local in memory, EC2 without its throttle. The SDK clients that this
+ * process makes from now on find them through the environment, as the functions' do.
  */
-export async function startStage(): Promise<Stage> {
-  rmSync(BENCH_DIR, { recursive: true, force: true });
-  const logDir = join(BENCH_DIR, "logs");
+export async function startStage(name: string): Promise<Stage> {
+  const dir = join(BENCH_DIR, name);
+  rmSync(dir, { recursive: true, force: true });
+  const logDir = join(dir, "logs");
   mkdirSync(logDir, { recursive: true });
-  const packaged = await packageServices(join(BENCH_DIR, "code"));
+  const packaged = await packageServices(join(dir, "code"));
 
   const dynamodb = await startEngineProcess(
     "DynamoDB Local",
@@ -47,7 +50,7 @@ export async function startStage(): Promise<Stage> {
     join(logDir, "engine-dynamodb.log"),
   );
   const engines = await startEngines({
-    stateDir: join(BENCH_DIR, "state"),
+    stateDir: join(dir, "state"),
     logDir,
     region: REGION,
     env: { AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url },
@@ -60,6 +63,7 @@ export async function startStage(): Promise<Stage> {
   const planned = readModel(packaged.templates, { region: REGION });
   const created = await createResources(clients, planned, planned.parameters);
   return {
+    dir,
     endpoints,
     region: REGION,
     clients,

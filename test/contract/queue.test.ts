@@ -80,6 +80,13 @@ describe("createQueue", () => {
     });
   });
 
+  test("messages from before there were weights and holds are read as if they had none", () => {
+    const { weight: _, byOperator: __, ...block } = blockOf(address(1));
+    expect(v.parse(messageSchema, block)).toEqual({ ...block, weight: 1, byOperator: false });
+    const { holdUntil: ___, ...unblock } = unblockOf(address(1), "unblock-1");
+    expect(v.parse(messageSchema, unblock)).toEqual({ ...unblock, holdUntil: 0 });
+  });
+
   test.each(["攻撃 🔥", "\ufffe\uffff", "\ud83d", "\u007f\u0085\u2028", 'a "quoted" \\u0041'])(
     "takes any text: %j",
     async (reason) => {

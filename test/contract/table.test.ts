@@ -478,6 +478,7 @@ const A = "203.0.113.1/32";
       monitored: { ingress: { 7: { cidr: A } }, egress: {} },
       learntLimits: { "ingress/4": { limit: 18, learntAt: NOW } },
       vpcCidrs: ["10.0.0.0/16", "2600:1f18::/56"],
+      waiting: 12,
       convergedAt: NOW,
       mode: "monitor",
     };
@@ -492,6 +493,20 @@ const A = "203.0.113.1/32";
       const written = await table.writeState({ ...(await table.readState()), mode: "enforce" });
       expect(await table.readState()).toEqual(written);
       expect(written).toMatchObject({ version: 2, mode: "enforce" });
+    });
+
+    test("halts nobody where only what it tells the operator cannot be read", async () => {
+      const { slots } = await table.writeState(STATE);
+      const broken = { monitored: [], learntLimits: 7, vpcCidrs: "10.0.0.0/16", waiting: "many" };
+      const Item = { aclId, sk: "state", version: 3, slots, ...broken, mode: "drain" };
+      await dynamo.send(new PutCommand({ TableName: TABLE, Item }));
+      expect(await table.readState()).toEqual({ ...EMPTY_STATE, version: 3, slots });
+    });
+
+    test("that does not say which numbers are ours is an error, not an empty one", async () => {
+      const Item = { aclId, sk: "state", ...STATE, slots: { ingress: {} } };
+      await dynamo.send(new PutCommand({ TableName: TABLE, Item }));
+      await expect(table.readState()).rejects.toThrow();
     });
 
     test("is not written by who has read an older one", async () => {

@@ -21,6 +21,11 @@ export function fakeQueue() {
       if (queue.failure) throw queue.failure;
       queue.sent.push({ message, deduplicationId });
     },
+    async sendAll(entries) {
+      if (queue.failure) return entries.map(() => false);
+      queue.sent.push(...entries);
+      return entries.map(() => true);
+    },
   } satisfies Queue & Record<string, unknown>;
   return queue;
 }

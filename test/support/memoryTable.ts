@@ -27,6 +27,8 @@ export function createMemoryTable() {
     /** The addresses whose writes fail, and with what. */
     failures: new Map<string, Error>(),
     isUnreadable: false,
+    /** Told of each block that leaves, as the stream tells the enforcer. */
+    onRemove: (_block: Block): void => {},
 
     async readKnown(cidrs: readonly string[], now: number): Promise<Map<string, Known>> {
       if (cidrs.length > 0) table.failIfUnreadable();
@@ -47,14 +49,15 @@ export function createMemoryTable() {
     },
     async writeBlock(block: Block, before: Block | undefined): Promise<void> {
       table.change("write", block.cidr, before);
-      table.blocks.set(block.cidr, structuredClone(block));
+      if (before && before.requestId !== block.requestId) table.onRemove(before);
+      table.blocks.set(block.cidr, copyOf(block));
     },
     async removeBlock(block: Block): Promise<void> {
       table.change("remove", block.cidr, block);
-      table.blocks.delete(block.cidr);
+      if (table.blocks.delete(block.cidr)) table.onRemove(block);
     },
     async writeSuspect(cidr: string, suspect: Suspect): Promise<void> {
-      table.suspects.set(cidr, structuredClone(suspect));
+      table.suspects.set(cidr, copyOf(suspect));
     },
     async removeSuspect(cidr: string): Promise<void> {
       table.suspects.delete(cidr);
@@ -92,13 +95,16 @@ export function createMemoryTable() {
     },
     async writeState(state: State): Promise<State> {
       if (state.version !== table.state.version) throw conflict();
-      table.state = { ...structuredClone(state), version: state.version + 1 };
+      table.state = { ...copyOf(state), version: state.version + 1 };
       return table.state;
     },
-    async rememberOffender({ cidr, strikes }: EndedBlock): Promise<void> {
-      table.strikes.set(cidr, Math.max(strikes, table.strikes.get(cidr) ?? 0));
+    async rememberOffender(block: EndedBlock): Promise<void> {
+      table.remember(block);
     },
 
+    remember({ cidr, strikes }: EndedBlock): void {
+      table.strikes.set(cidr, Math.max(strikes, table.strikes.get(cidr) ?? 0));
+    },
     /** Strongest first. */
     ranked(family: Family): Block[] {
       return [...table.blocks.values()]
@@ -121,3 +127,6 @@ export function createMemoryTable() {
 }
 
 const conflict = () => new ConflictError("Another writer changed the item meanwhile.");
+
+/** Unlike structuredClone's, whose objects are of another realm than the tests' and so equal to none. */
+const copyOf = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;

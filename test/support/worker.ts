@@ -7,6 +7,8 @@ import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import { createMemoryTable } from "./memoryTable.ts";
 import { NOW, reportOf } from "./reports.ts";
 
+const log = new Logger({ logLevel: "SILENT" });
+
 type Parts = { -readonly [Part in keyof Omit<Worker, "table">]: Worker[Part] } & {
   table: ReturnType<typeof createMemoryTable>;
 };
@@ -19,7 +21,7 @@ export function startWorker(change: Partial<Parts> = {}) {
     escalation: { factor: 1, maxSeconds: 1 },
     corroboration: { threshold: 0, windowSeconds: 60 },
     neverBlock: async () => SPECIAL_RANGES,
-    log: new Logger({ logLevel: "SILENT" }),
+    log,
     deadLetters: {
       async put(letter: DeadLetter) {
         letters.push(letter);

@@ -21,6 +21,8 @@ import { compileFilters } from "./filter.ts";
 import { createdAtSeconds, sequenceNumberOf, toLambdaRecord } from "./records.ts";
 import type { EventSource } from "./source.ts";
 
+/** How long a shard that had nothing is left alone. */
+export const POLL_MS = 200;
 /** The longest that one attempt waits for a function that is throttled. */
 const THROTTLE_WAIT_MS = 5_000;
 const NEW_SHARDS_EVERY_MS = 1_000;
@@ -55,7 +57,7 @@ export function startStreamSource(options: {
   log: Log;
   pollMs?: number;
 }): EventSource {
-  const { streams, streamArn, mapping, invoke, checkpoints, log, pollMs = 200 } = options;
+  const { streams, streamArn, mapping, invoke, checkpoints, log, pollMs = POLL_MS } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
   const passes = compileFilters(mapping.filterPatterns);

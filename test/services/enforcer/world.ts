@@ -1,61 +1,93 @@
-import { converge, type Enforcer } from "../../../services/enforcer/converge.ts";
+import fc from "fast-check";
+import { converge, type Enforcer, type Outcome } from "../../../services/enforcer/converge.ts";
 import type { Logger } from "../../../shared/aws/log.ts";
 import { EntryLimitError, type NetworkAcl } from "../../../shared/aws/networkAcl.ts";
-import { ConflictError, EMPTY_STATE, type State, type Table } from "../../../shared/aws/table.ts";
+import type { Table } from "../../../shared/aws/table.ts";
 import { applyReport, type Block, isExpired, type Report } from "../../../shared/domain/block.ts";
-import { type Cidr, contains, overlaps, parseCidr, widen } from "../../../shared/domain/cidr.ts";
+import { type Cidr, contains, overlaps } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protect } from "../../../shared/domain/neverBlock.ts";
-import type { AclEntry, Direction } from "../../../shared/domain/plan.ts";
-
-/** The addresses that histories play with: few, so that they meet. */
-export const UNIVERSES = [parseCidr("203.0.113.0/28"), parseCidr("2001:db8::/125")] as const;
-export const ADDRESSES: readonly Cidr[] = UNIVERSES.flatMap((universe) => addressesOf(universe));
-
-/** Each address, and the ranges of two and of four around some of them. */
-export const RANGES: readonly string[] = UNIVERSES.flatMap((universe) =>
-  addressesOf(universe).flatMap((address, index) => [
-    address.text,
-    ...(index % 2 === 0 ? [widen(address, address.prefix - 1).text] : []),
-    ...(index % 4 === 0 ? [widen(address, address.prefix - 2).text] : []),
-  ]),
-);
+import {
+  type AclEntry,
+  type Change,
+  type Direction,
+  SETTLE_MS,
+} from "../../../shared/domain/plan.ts";
+import { createMemoryTable } from "../../support/memoryTable.ts";
+import { ADDRESSES, cidrOf, strongestThatFit, UNIVERSES } from "../../support/ranges.ts";
+import { NOW } from "../../support/reports.ts";
 
 type Entry = {
   cidr: string;
   isPlainDeny: boolean;
   isPersons: boolean;
-  /** A person changed our entry; we may not have seen it yet. */
-  isChangedByHand?: boolean;
 };
+type Shown = Record<Direction, AclEntry[]>;
+type Call = Change & { readonly direction: Direction };
 
 /** A converge that is killed stops here: its promise never settles. */
 const never = () => new Promise<never>(() => {});
+
+/** How far EC2's reads lag behind its writes: less than a confirmed write is believed. */
+export const lagMs = fc.option(fc.integer({ min: 1, max: SETTLE_MS - 1 }), { nil: 0, freq: 1 });
+
+/** As many blocks as a converge looks at, for each slot. */
+const CANDIDATES_PER_SLOT = 10;
 
 /**
  * A table, an ACL and a clock in memory, and beside them what the laws say. Every EC2 call is checked
  * against the laws at the moment it takes effect.
  */
 export class World {
-  now = 1_800_000_000_000;
+  now = NOW;
   limit = 3;
   quota = 100;
   maxInnocents = 0;
+  mode: Enforcer["mode"] = "enforce";
+  directions: readonly Direction[] = ["ingress"];
   neverBlock: NeverBlock | undefined = [];
+  /** Undefined where EC2 does not tell. */
+  vpcCidrs: readonly string[] | undefined = [];
   /** DescribeNetworkAcls shows the ACL as it was so many milliseconds ago. */
   lagMs = 0;
+  /** So long does an EC2 call take. */
+  callMs = 0;
+  /** What EC2 answers to a call instead of doing it. */
+  refuse: (call: Call) => Error | undefined = () => undefined;
+  /** What DescribeNetworkAcls fails with. */
+  describeFailure: Error | undefined;
   hasCrashed = false;
+  /** When a person last changed one of our entries. */
+  driftedAt = Number.NEGATIVE_INFINITY;
   private hadProtected = false;
-  private past: { at: number; entries: AclEntry[] }[] = [];
-  readonly blocks = new Map<string, Block>();
+  private past: { at: number; shown: Shown }[] = [];
+  readonly table = createMemoryTable();
+  readonly blocks: Map<string, Block> = this.table.blocks;
   readonly acl: Record<Direction, Map<number, Entry>> = { ingress: new Map(), egress: new Map() };
   readonly broken: string[] = [];
-  calls = 0;
+  /** Every EC2 call that took effect, in order. */
+  readonly calls: Call[] = [];
+  /** The messages of the log. */
+  readonly logged: string[] = [];
   lastCalls = 0;
   changedNumbers = 0;
-  private state: State = EMPTY_STATE;
   private stepsToCrash = Number.POSITIVE_INFINITY;
   private crash: () => void = () => {};
   private before = new Set<string>();
+
+  constructor() {
+    // What the enforcer does with a block that leaves the table when its time is over.
+    this.table.onRemove = (block) => {
+      if (isExpired(block, this.now)) this.table.remember(block);
+    };
+  }
+
+  /** DynamoDB deletes what has expired, some time or other. */
+  deleteExpired(): void {
+    for (const block of [...this.blocks.values()].filter((one) => isExpired(one, this.now))) {
+      this.blocks.delete(block.cidr);
+      this.table.onRemove(block);
+    }
+  }
 
   report(report: Report): void {
     const existing = this.blocks.get(report.cidr);
@@ -69,29 +101,46 @@ export class World {
   }
 
   ownedNumbers(): number[] {
-    return Object.keys(this.state.slots.ingress).map(Number);
+    return Object.keys(this.table.state.slots.ingress).map(Number);
   }
 
-  /** Runs converge; killed after so many steps, where a step is a write to the table or to EC2. */
-  async converge(stepsToCrash = Number.POSITIVE_INFINITY): Promise<void> {
+  /**
+   * Runs converge; killed after so many steps, where a step is a write to the table or to EC2.
+   * @returns undefined where it was killed
+   */
+  async converge(
+    stepsToCrash = Number.POSITIVE_INFINITY,
+    timeMs = 60_000,
+  ): Promise<Outcome | undefined> {
     this.stepsToCrash = stepsToCrash;
     this.before = this.covered();
     this.hadProtected = this.protectedAndCovered().size > 0;
-    this.lastCalls = 0;
+    const callsBefore = this.calls.length;
     const was = new Map([...this.acl.ingress].map(([number, { cidr }]) => [number, cidr]));
-    const crashed = new Promise<void>((resolve) => {
-      this.crash = resolve;
+    const crashed = new Promise<undefined>((resolve) => {
+      this.crash = () => resolve(undefined);
     });
-    await Promise.race([crashed, converge(this.enforcer(), this.now + 60_000)]);
-    const numbers = new Set([...was.keys(), ...this.acl.ingress.keys()]);
-    this.changedNumbers = [...numbers].filter(
-      (number) => was.get(number) !== this.acl.ingress.get(number)?.cidr,
-    ).length;
+    try {
+      return await Promise.race([crashed, converge(this.enforcer(), this.now + timeMs)]);
+    } finally {
+      this.lastCalls = this.calls.length - callsBefore;
+      const numbers = new Set([...was.keys(), ...this.acl.ingress.keys()]);
+      this.changedNumbers = [...numbers].filter(
+        (number) => was.get(number) !== this.acl.ingress.get(number)?.cidr,
+      ).length;
+    }
+  }
+
+  /** Lets EC2's reads settle and converges undisturbed. */
+  async settle(): Promise<void> {
+    this.neverBlock ??= [];
+    this.now += SETTLE_MS;
+    await this.converge();
   }
 
   /** The addresses that our entries deny. */
   covered(): Set<string> {
-    const denied = this.ours().map(([, { cidr }]) => parseCidr(cidr));
+    const denied = this.ours().map(([, { cidr }]) => cidrOf(cidr));
     return new Set(
       ADDRESSES.filter((address) => denied.some((range) => contains(range, address))).map(
         ({ text }) => text,
@@ -99,119 +148,129 @@ export class World {
     );
   }
 
+  /** What our entries deny, sorted. */
+  denied(direction: Direction = "ingress"): string[] {
+    return this.ours(direction)
+      .map(([, { cidr }]) => cidr)
+      .toSorted();
+  }
+
   /** What must be denied in the end, by brute force over single addresses. */
   expected(): string[] {
     const limit = Math.min(this.limit, this.quota);
     return UNIVERSES.flatMap((universe) => {
       const wanted = this.wanted().filter((cidr) => contains(universe, cidr));
-      if (wanted.length <= limit) return wanted.map(({ text }) => text);
-      let chosen = new Set<string>();
-      for (const cidr of wanted) {
-        const more = new Set([...chosen, ...addressesOf(cidr).map(({ text }) => text)]);
-        if (fewestRanges(universe, more).length <= limit) chosen = more;
-      }
-      return fewestRanges(universe, chosen);
+      return strongestThatFit(universe, wanted, limit);
     }).toSorted();
   }
 
-  /** The blocks that may be enforced, strongest first. */
+  /** The blocks that may be enforced, strongest first in each family. */
   wanted(): Cidr[] {
-    return [...this.blocks.values()]
-      .filter((block) => !isExpired(block, this.now))
-      .toSorted((a, b) => (a.rank < b.rank ? 1 : -1))
-      .map(({ cidr }) => parseCidr(cidr))
-      .filter((cidr) => !this.neverBlock?.some((range) => overlaps(range.cidr, cidr)));
+    return ([4, 6] as const).flatMap((family) =>
+      this.table
+        .ranked(family)
+        .filter((block) => !isExpired(block, this.now))
+        .slice(0, this.limit * CANDIDATES_PER_SLOT)
+        .map(({ cidr }) => cidrOf(cidr))
+        .filter((cidr) => !this.neverBlock?.some((range) => overlaps(range.cidr, cidr))),
+    );
   }
 
-  private enforcer(): Enforcer {
-    const log = { info() {}, warn() {}, error() {}, debug() {} } as unknown as Logger;
+  enforcer(): Enforcer {
+    const line = (message: unknown) => void this.logged.push(String(message));
+    const log = { info: line, warn: line, error: line, debug: line } as unknown as Logger;
     return {
-      table: {
-        readState: async () => this.state,
-        writeState: async (state) => {
-          if (state.version !== this.state.version) throw new ConflictError("conflict");
-          return this.step(() => {
-            this.state = { ...structuredClone(state), version: state.version + 1 };
-            return this.state;
-          });
-        },
-        readStrongest: async (family, count) =>
-          [...this.blocks.values()]
-            .filter((block) => block.family === family && !isExpired(block, this.now))
-            .toSorted((a, b) => (a.rank < b.rank ? 1 : -1))
-            .slice(0, count),
-      } as Partial<Table> as Table,
+      table: this.steppedTable(),
       acl: this.networkAcl(),
-      neverBlock: async () => {
+      neverBlock: async (vpcCidrs) => {
         if (!this.neverBlock) throw new Error("unreadable");
-        return this.neverBlock;
+        return [...this.neverBlock, ...protectAll(vpcCidrs)];
       },
-      directions: ["ingress"],
+      directions: this.directions,
       ruleLimit: this.limit,
       numbers: { first: 1, last: 20 },
       maxInnocents: this.maxInnocents,
-      mode: "enforce",
+      mode: this.mode,
       log,
       clock: () => this.now,
     };
   }
 
+  /** The table, whose writes are steps. */
+  private steppedTable(): Table {
+    const { table } = this;
+    return {
+      ...table,
+      readState: () => table.readState(),
+      writeState: (state) => this.step(() => table.writeState(state)),
+      removeBlock: (block) => this.step(() => table.removeBlock(block)),
+    };
+  }
+
   private networkAcl(): NetworkAcl {
     return {
-      describe: async () => ({
-        vpcId: "vpc-1",
-        entries: { ingress: this.shownEntries(), egress: [] },
-      }),
-      vpcCidrs: async () => [],
-      apply: (direction, { ruleNumber, cidr }) =>
+      describe: async () => {
+        if (this.describeFailure) throw this.describeFailure;
+        return { vpcId: "vpc-1", entries: this.shown() };
+      },
+      vpcCidrs: async () => {
+        if (!this.vpcCidrs) throw new Error("unreadable");
+        return [...this.vpcCidrs];
+      },
+      apply: (direction, change) =>
         this.step(() => {
+          const { ruleNumber, cidr } = change;
+          const refusal = this.refuse({ direction, ...change });
+          if (refusal) throw refusal;
           const entries = this.acl[direction];
           const there = entries.get(ruleNumber);
           if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
-          const countBefore = this.countBy(cidr ?? there?.cidr);
+          const countBefore = this.countBy(direction, cidr ?? there?.cidr);
           if (cidr && !there && countBefore >= this.quota) throw new EntryLimitError("quota");
-          this.calls++;
-          this.lastCalls++;
+          this.calls.push({ direction, ...change });
           this.remember();
+          this.now += this.callMs;
           const protectedBefore = this.protectedAndCovered();
           if (cidr === null) entries.delete(ruleNumber);
           else entries.set(ruleNumber, { cidr, isPlainDeny: true, isPersons: false });
-          this.checkLaws(countBefore, protectedBefore, cidr ?? there?.cidr);
+          this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
         }),
     };
   }
 
-  private checkLaws(countBefore: number, protectedBefore: Set<string>, cidr?: string): void {
-    const count = this.countBy(cidr);
-    // What a person put at our numbers counts only once we could see it.
-    const isOver = count > Math.max(this.limit, countBefore);
-    if (isOver && this.countBy(cidr, false) > this.limit) this.broken.push(`${count} entries`);
-    const covered = this.covered();
+  private checkLaws(
+    direction: Direction,
+    countBefore: number,
+    protectedBefore: Set<string>,
+    cidr?: string,
+  ): void {
     for (const address of this.protectedAndCovered()) {
       if (!protectedBefore.has(address)) this.broken.push(`blocked protected ${address}`);
     }
-    const staying = this.expected().map(parseCidr);
+    // What a person has just done at our numbers is believed only after a while.
+    if (this.now - this.driftedAt < SETTLE_MS) return;
+    const count = this.countBy(direction, cidr);
+    if (count > Math.max(this.limit, countBefore)) this.broken.push(`${count} entries`);
+    const covered = this.covered();
+    const staying = this.expected().map(cidrOf);
     for (const address of this.before) {
       if (covered.has(address)) continue;
       if (this.lagMs > 0 && this.hasCrashed) continue; // nobody can know what is there
       if (this.hadProtected) continue; // the owner's access goes first
-      const cidr = parseCidr(address);
+      const cidr = cidrOf(address);
       if (this.neverBlock && staying.some((range) => contains(range, cidr))) {
         this.broken.push(`a gap for ${address}`);
       }
     }
   }
 
-  private countBy(cidr: string | undefined, withChangedByHand = true): number {
+  private countBy(direction: Direction, cidr: string | undefined): number {
     const family = cidr?.includes(":");
-    return this.ours().filter(
-      ([, entry]) =>
-        (withChangedByHand || !entry.isChangedByHand) && entry.cidr.includes(":") === family,
-    ).length;
+    return this.ours(direction).filter(([, entry]) => entry.cidr.includes(":") === family).length;
   }
 
   private protectedAndCovered(): Set<string> {
-    const covered = [...this.covered()].map(parseCidr);
+    const covered = [...this.covered()].map(cidrOf);
     return new Set(
       covered
         .filter((address) => this.neverBlock?.some((range) => overlaps(range.cidr, address)))
@@ -221,80 +280,39 @@ export class World {
 
   /** To be called before the ACL changes. */
   remember(): void {
-    this.past.push({ at: this.now, entries: this.entries() });
+    this.past.push({ at: this.now, shown: this.entries() });
   }
 
-  private shownEntries(): AclEntry[] {
+  private shown(): Shown {
     if (this.lagMs === 0) return this.entries();
     // What was there then is what was there before the first change since.
-    return this.past.find(({ at }) => at > this.now - this.lagMs)?.entries ?? this.entries();
+    return this.past.find(({ at }) => at > this.now - this.lagMs)?.shown ?? this.entries();
   }
 
-  private entries(): AclEntry[] {
-    return [...this.acl.ingress].map(([ruleNumber, { cidr, isPlainDeny }]) => ({
-      ruleNumber,
-      cidr,
-      isPlainDeny,
-    }));
+  private entries(): Shown {
+    const entriesOf = (direction: Direction) =>
+      [...this.acl[direction]].map(([ruleNumber, { cidr, isPlainDeny }]) => ({
+        ruleNumber,
+        cidr,
+        isPlainDeny,
+      }));
+    return { ingress: entriesOf("ingress"), egress: entriesOf("egress") };
   }
 
-  private step<T>(effect: () => T): Promise<T> {
-    if (this.stepsToCrash-- <= 0) {
-      this.hasCrashed = true;
-      this.crash();
-      return never();
-    }
-    try {
-      const result = effect();
-      if (this.stepsToCrash <= 0) {
-        this.hasCrashed = true;
-        // Killed after the effect took place, before the answer came back.
-        this.crash();
-        return never();
-      }
-      return Promise.resolve(result);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  private async step<T>(effect: () => T | Promise<T>): Promise<T> {
+    if (this.stepsToCrash-- <= 0) return this.die();
+    const result = effect();
+    // Killed after the effect took place, before the answer came back.
+    return this.stepsToCrash <= 0 ? this.die() : result;
+  }
+
+  private die(): Promise<never> {
+    this.hasCrashed = true;
+    this.crash();
+    return never();
   }
 }
 
 export function protectAll(cidrs: readonly string[]): NeverBlock {
   return protect(cidrs.map((cidr) => [cidr, "test"]));
-}
-
-export function addressesOf(cidr: Cidr): Cidr[] {
-  const bits = cidr.family === 4 ? 32 : 128;
-  const halves = (range: Cidr): Cidr[] => {
-    if (range.prefix === bits) return [range];
-    const left = parseCidr(`${range.text.split("/")[0]}/${range.prefix + 1}`);
-    const right = rangeAt(left.last + 1n, range.prefix + 1, cidr.family);
-    return [...halves(left), ...halves(right)];
-  };
-  return halves(cidr);
-}
-
-function rangeAt(address: bigint, prefix: number, family: 4 | 6): Cidr {
-  if (family === 4) {
-    const octets = [24n, 16n, 8n, 0n].map((shift) => (address >> shift) & 255n);
-    return parseCidr(`${octets.join(".")}/${prefix}`);
-  }
-  const groups = Array.from({ length: 8 }, (_, i) =>
-    ((address >> BigInt(112 - 16 * i)) & 0xffffn).toString(16),
-  );
-  return parseCidr(`${groups.join(":")}/${prefix}`);
-}
-
-/** The fewest ranges that cover exactly these addresses. */
-function fewestRanges(range: Cidr, addresses: ReadonlySet<string>): string[] {
-  const inside = addressesOf(range);
-  const wanted = inside.filter(({ text }) => addresses.has(text)).length;
-  if (wanted === 0) return [];
-  if (wanted === inside.length) return [range.text];
-  const first = inside[0] as Cidr;
-  const middle = inside[inside.length / 2] as Cidr;
-  return [
-    ...fewestRanges(widen(first, range.prefix + 1), addresses),
-    ...fewestRanges(widen(middle, range.prefix + 1), addresses),
-  ];
 }

@@ -68,6 +68,15 @@ describe("callerOf", () => {
     },
   );
 
+  test.each([
+    ["1 where the list names none", undefined, 1],
+    ["the one that the list names", 2.5, 2.5],
+    ["nothing, if the list says so", 0, 0],
+  ])("knows what its word weighs: %s", async (_what, weight, expected) => {
+    list = entry({ weight });
+    expect((await start().callerOf(DETECTOR_TOKEN))?.weight).toBe(expected);
+  });
+
   test("follows a list that changes", async () => {
     const tokens = start();
     await tokens.callerOf(DETECTOR_TOKEN);
@@ -84,6 +93,9 @@ describe("while the list cannot be read", () => {
     ["a null", "null"],
     ["an entry without a name", JSON.stringify([{ role: "detector", sha256: "0".repeat(64) }])],
     ["an unknown role", entry({ role: "admin" })],
+    ["a weight below nothing", entry({ weight: -1 })],
+    ["a weight above all", entry({ weight: 101 })],
+    ["a weight that is no number", entry({ weight: "1" })],
     ["a digest that is too short", entry({ sha256: "0".repeat(63) })],
     ["a token instead of its digest", entry({ sha256: DETECTOR_TOKEN })],
   ] as const;

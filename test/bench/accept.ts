@@ -1,0 +1,122 @@
+import { fork } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { PutParameterCommand } from "@aws-sdk/client-ssm";
+import { DEFAULT_VPC } from "../../infra/local/ec2/acls.ts";
+import { within } from "../../infra/local/waiting.ts";
+import { createDynamo } from "../../shared/aws/clients.ts";
+import { createTable } from "../../shared/aws/table.ts";
+import type { Kind, Order, Rounds } from "./acceptProtocol.ts";
+import type { Figure } from "./figure.ts";
+import { packagedFunction } from "./functions.ts";
+import type { Stage } from "./stage.ts";
+import { median, percentile } from "./statistics.ts";
+
+/** Requests at a time in one process: as many as one of Lambda's environments takes, and a crowd. */
+const CONCURRENCIES = [1, 8] as const;
+const REQUESTS_PER_ROUND = 250;
+const ROUNDS = 24;
+const LIMIT_MS = 90_000;
+const GOAL = 0.9;
+
+/** How many requests the packaged endpoint accepts, against bare SendMessage calls to its queue. */
+export async function acceptRatio(stage: Stage): Promise<Figure[]> {
+  const blacklist = packagedFunction(stage, "blacklist", DEFAULT_VPC.defaultNetworkAclId);
+  await recordVpc(stage);
+  const token = randomBytes(24).toString("base64url");
+  await stage.clients.ssm.send(
+    new PutParameterCommand({
+      Name: String(blacklist.env.TOKENS_PARAMETER),
+      Value: JSON.stringify([
+        {
+          name: "bench",
+          role: "detector",
+          sha256: createHash("sha256").update(token).digest("hex"),
+        },
+      ]),
+      Type: "String",
+      Overwrite: true,
+    }),
+  );
+  const { bundle, handler, env } = blacklist;
+  const figures: Figure[] = [];
+  for (const concurrency of CONCURRENCIES) {
+    const order: Order = {
+      ...{ bundle, handler, token, queueUrl: String(env.QUEUE_URL) },
+      ...{ concurrency, requests: REQUESTS_PER_ROUND, rounds: ROUNDS },
+    };
+    figures.push(...figuresOf(await run(stage, order, env), concurrency));
+  }
+  return figures;
+}
+
+function figuresOf(rounds: Rounds, concurrency: number): Figure[] {
+  const rate = (kind: Kind) => median(rounds[kind].map(({ perSecond }) => perSecond));
+  const latency = (kind: Kind, p: number) =>
+    percentile(
+      rounds[kind].flatMap(({ latenciesMs }) => latenciesMs),
+      p,
+    );
+  const ratioOf = (name: string, what: string, kind: Kind): Figure => {
+    const ratio = rate(kind) / rate("bare");
+    return {
+      name: `${name} ×${concurrency}`,
+      what: `${what}, ${concurrency} at a time, through the packaged handler`,
+      value: { value: rate(kind), unit: "/s" },
+      floor: { what: "bare SendMessage calls", value: rate("bare"), unit: "/s" },
+      ratio,
+      goal: { text: `≥ ${GOAL}`, isMet: ratio >= GOAL },
+    };
+  };
+  const latencyOf = (p: number): Figure => ({
+    name: `acceptMs p${p * 100} ×${concurrency}`,
+    what: `latency, distinct addresses (repeats: ${latency("repeats", p).toFixed(2)} ms)`,
+    value: { value: latency("distinct", p), unit: "ms" },
+    floor: { what: "bare SendMessage call", value: latency("bare", p), unit: "ms" },
+    ratio: latency("distinct", p) / latency("bare", p),
+    details: { repeatsMs: latency("repeats", p) },
+  });
+  return [
+    ratioOf("acceptRatio", "requests accepted, distinct addresses", "distinct"),
+    ratioOf("acceptRatioRepeats", "requests accepted, a storm of repeats", "repeats"),
+    latencyOf(0.5),
+    latencyOf(0.99),
+  ];
+}
+
+/** The endpoint remembers the VPC's ranges once the enforcer has recorded them, as after a minute's life. */
+async function recordVpc({ model }: Stage): Promise<void> {
+  const { defaultNetworkAclId: aclId, cidrBlocks, ipv6CidrBlocks } = DEFAULT_VPC;
+  const table = createTable(createDynamo(), { tableName: model.table.name, aclId });
+  const vpcCidrs = [...cidrBlocks, ...ipv6CidrBlocks];
+  await table.writeState({ ...(await table.readState()), vpcCidrs });
+}
+
+/** Runs the rounds in a process that has the function's environment, as Lambda runs the function. */
+async function run(
+  { dir }: Stage,
+  order: Order,
+  env: Readonly<Record<string, string>>,
+): Promise<Rounds> {
+  // As in the local cloud, the function's log goes to a file.
+  const log = openSync(join(dir, "logs", "blacklist.log"), "a");
+  const child = fork(new URL("./acceptRun.ts", import.meta.url), [JSON.stringify(order)], {
+    env: { ...env },
+    execArgv: (env.NODE_OPTIONS ?? "").split(/\s+/).filter(Boolean),
+    stdio: ["ignore", log, log, "ipc"],
+  });
+  try {
+    const answer = new Promise<Rounds>((resolve, reject) => {
+      child.once("message", (rounds) => resolve(rounds as Rounds));
+      child.once("exit", (code) => reject(new Error(`The endpoint's process ended: ${code}`)));
+      child.once("error", reject);
+    });
+    const rounds = await within(LIMIT_MS, answer);
+    if (!rounds) throw new Error("The endpoint's process took too long.");
+    return rounds;
+  } finally {
+    child.kill("SIGKILL");
+    closeSync(log);
+  }
+}

@@ -1,0 +1,506 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { overlaps, parseCidr } from "../../../shared/domain/cidr.ts";
+import { protect } from "../../../shared/domain/neverBlock.ts";
+import {
+  type AclEntry,
+  type Change,
+  type PlanInput,
+  plan,
+  SETTLE_MS,
+  type Slot,
+} from "../../../shared/domain/plan.ts";
+import { RANGES } from "../../support/ranges.ts";
+import { NOW } from "../../support/reports.ts";
+
+// Plans by example. The laws that hold over whole histories are in
+// test/services/enforcer/converge.property.test.ts.
+
+/** No two of them are siblings. */
+const [A, B, C] = ["203.0.113.0/32", "203.0.113.4/32", "203.0.113.8/32"] as const;
+const V6 = "2001:db8::/48";
+/** Two siblings and what they merge into. */
+const [LEFT, RIGHT, BOTH] = ["203.0.113.0/32", "203.0.113.1/32", "203.0.113.0/31"] as const;
+
+const wants = (...cidrs: string[]) => cidrs.map((cidr) => ({ cidr, expiresAt: NOW / 1000 + 60 }));
+const deny = (ruleNumber: number, cidr: string): AclEntry => ({
+  ruleNumber,
+  cidr,
+  isPlainDeny: true,
+});
+const allow = (ruleNumber: number, cidr: string): AclEntry => ({
+  ruleNumber,
+  cidr,
+  isPlainDeny: false,
+});
+/** Confirmed so long ago that what EC2 shows is believed. */
+const settled = (cidr: string | null): Slot => ({ cidr, confirmedAt: NOW - SETTLE_MS });
+/** Confirmed so lately that EC2 may not show it yet. */
+const fresh = (cidr: string | null): Slot => ({ cidr, confirmedAt: NOW - SETTLE_MS + 1 });
+const unconfirmed = (cidr: string | null): Slot => ({ cidr });
+
+const inputOf = (change: Partial<PlanInput>): PlanInput => ({
+  wanted: [],
+  slots: {},
+  actual: [],
+  limits: { 4: 5, 6: 5 },
+  numbers: { first: 1, last: 9 },
+  neverBlock: [],
+  maxInnocents: 0,
+  now: NOW,
+  ...change,
+});
+/** The ACL holds these entries of ours, settled, from number 1 on. */
+const holding = (...cidrs: string[]) => ({
+  slots: Object.fromEntries(cidrs.map((cidr, index) => [index + 1, settled(cidr)])),
+  actual: cidrs.map((cidr, index) => deny(index + 1, cidr)),
+});
+const planned = (change: Partial<PlanInput>) => plan(inputOf(change));
+const changesOf = (change: Partial<PlanInput>) => planned(change).changes;
+
+const create = (ruleNumber: number, cidr: string): Change => ({
+  kind: "create",
+  ruleNumber,
+  cidr,
+  before: null,
+  needs: [],
+});
+const replace = (
+  ruleNumber: number,
+  before: string,
+  cidr: string,
+  needs: number[] = [],
+): Change => ({ kind: "replace", ruleNumber, cidr, before, needs });
+const remove = (ruleNumber: number, before: string, needs: number[] = []): Change => ({
+  kind: "delete",
+  ruleNumber,
+  cidr: null,
+  before,
+  needs,
+});
+const NOTHING = { foreign: [], drifted: [] };
+
+describe("the table of cases", () => {
+  test("ours, the same range there: nothing", () => {
+    expect(planned({ wanted: wants(A), ...holding(A) })).toEqual({
+      slots: { 1: settled(A) },
+      changes: [],
+      ...NOTHING,
+    });
+  });
+
+  test("ours, another range wanted: replace", () => {
+    expect(planned({ wanted: wants(B), ...holding(A) })).toEqual({
+      slots: { 1: unconfirmed(B) },
+      changes: [replace(1, A, B)],
+      ...NOTHING,
+    });
+  });
+
+  test("ours, nothing there: create, at the same number", () => {
+    const { slots } = holding(A, B);
+    expect(planned({ wanted: wants(A, B), slots, actual: [deny(1, A)] })).toEqual({
+      slots: { 1: settled(A), 2: unconfirmed(B) },
+      changes: [create(2, B)],
+      foreign: [],
+      drifted: [2],
+    });
+  });
+
+  test("ours, nothing wanted: delete", () => {
+    expect(planned(holding(A))).toEqual({
+      slots: { 1: unconfirmed(null) },
+      changes: [remove(1, A)],
+      ...NOTHING,
+    });
+  });
+
+  test("ours, no plain deny there: a person took the number, and the range gets another", () => {
+    const taken = allow(1, A);
+    expect(planned({ wanted: wants(A), slots: { 1: settled(A) }, actual: [taken] })).toEqual({
+      slots: { 2: unconfirmed(A) },
+      changes: [create(2, A)],
+      foreign: [taken],
+      drifted: [],
+    });
+  });
+
+  test("free, a range without a slot: create, at the lowest number", () => {
+    expect(planned({ wanted: wants(A, B) })).toEqual({
+      slots: { 1: unconfirmed(A), 2: unconfirmed(B) },
+      changes: [create(1, A), create(2, B)],
+      ...NOTHING,
+    });
+  });
+
+  test.each([deny(1, A), allow(1, A), deny(1, C)])(
+    "not ours, %j: left alone, reported",
+    (entry) => {
+      expect(planned({ wanted: wants(A), actual: [entry] })).toEqual({
+        slots: { 2: unconfirmed(A) },
+        changes: [create(2, A)],
+        foreign: [entry],
+        drifted: [],
+      });
+    },
+  );
+
+  test("outside our numbers: never looked at", () => {
+    const actual = [allow(100, "0.0.0.0/0"), deny(10, A), deny(32_766, B)];
+    expect(planned({ wanted: [], actual })).toEqual({ slots: {}, changes: [], ...NOTHING });
+  });
+});
+
+describe("what is not wanted", () => {
+  test("any more leaves at the very millisecond of its expiry", () => {
+    const wanted = [{ cidr: A, expiresAt: NOW / 1000 }];
+    expect(changesOf({ wanted, ...holding(A), now: NOW - 1 })).toEqual([]);
+    expect(changesOf({ wanted, ...holding(A) })).toEqual([remove(1, A)]);
+  });
+
+  test("as it stands, because a person changed it, is put right", () => {
+    const { slots } = holding(A);
+    expect(planned({ wanted: wants(A), slots, actual: [deny(1, C)] })).toMatchObject({
+      changes: [replace(1, C, A)],
+      drifted: [1],
+    });
+  });
+
+  test("and was deleted by a person is forgotten without a call", () => {
+    expect(planned({ slots: { 1: settled(A) } })).toEqual({
+      slots: {},
+      changes: [],
+      foreign: [],
+      drifted: [1],
+    });
+  });
+});
+
+describe("a swap", () => {
+  test("is one replace of the weakest; the others keep their numbers", () => {
+    const limits = { 4: 2, 6: 2 };
+    expect(changesOf({ wanted: wants(C, A, B), ...holding(A, B), limits })).toEqual([
+      replace(2, B, C),
+    ]);
+  });
+
+  test("does not need a free number", () => {
+    const numbers = { first: 1, last: 1 };
+    expect(changesOf({ wanted: wants(B), ...holding(A), numbers })).toEqual([replace(1, A, B)]);
+  });
+
+  test("of all entries is one call each, strongest first", () => {
+    expect(changesOf({ wanted: wants(C, B), ...holding(A, RIGHT) })).toEqual([
+      replace(1, A, C),
+      replace(2, RIGHT, B),
+    ]);
+  });
+
+  test("comes before what only goes", () => {
+    expect(changesOf({ wanted: wants(C), ...holding(A, B) })).toEqual([
+      replace(1, A, C),
+      remove(2, B),
+    ]);
+  });
+});
+
+describe("a merge", () => {
+  const limits = { 4: 2, 6: 2 };
+
+  test("stands before the number that it frees is used again", () => {
+    expect(changesOf({ wanted: wants(LEFT, RIGHT, C), ...holding(LEFT, RIGHT), limits })).toEqual([
+      replace(1, LEFT, BOTH),
+      replace(2, RIGHT, C, [1]),
+    ]);
+  });
+
+  test("stands before what it makes superfluous goes", () => {
+    const one = { 4: 1, 6: 1 };
+    expect(changesOf({ wanted: wants(LEFT, RIGHT), ...holding(LEFT, RIGHT), limits: one })).toEqual(
+      [replace(1, LEFT, BOTH), remove(2, RIGHT, [1])],
+    );
+  });
+
+  test("with innocents happens only up to the cap", () => {
+    const pressed = { wanted: wants(A, B), ...holding(A), limits: { 4: 1, 6: 1 } };
+    expect(changesOf({ ...pressed, maxInnocents: 5 })).toEqual([]);
+    expect(changesOf({ ...pressed, maxInnocents: 6 })).toEqual([replace(1, A, "203.0.113.0/29")]);
+  });
+});
+
+describe("a split", () => {
+  test("places the parts first; the entry becomes the last of them", () => {
+    expect(changesOf({ wanted: wants(LEFT, RIGHT), ...holding(BOTH) })).toEqual([
+      create(2, LEFT),
+      replace(1, BOTH, RIGHT, [2]),
+    ]);
+  });
+
+  test("where one part's time is over is one replace", () => {
+    expect(changesOf({ wanted: wants(LEFT), ...holding(BOTH) })).toEqual([replace(1, BOTH, LEFT)]);
+  });
+
+  test("uses what a merge frees, so that the limit holds in between", () => {
+    const limits = { 4: 3, 6: 3 };
+    const [c, d] = ["203.0.113.8/32", "203.0.113.9/32"];
+    const before = holding(BOTH, c, d);
+    const wanted = wants(LEFT, "203.0.113.2/32", c, d, "203.0.113.3/32");
+    const { changes } = planned({ wanted, ...before, limits });
+    expect(changes).toEqual([
+      replace(2, c, "203.0.113.8/31"),
+      replace(3, d, "203.0.113.2/31", [2]),
+      replace(1, BOTH, LEFT),
+    ]);
+  });
+});
+
+describe("numbers", () => {
+  test("those of persons are worked around", () => {
+    const actual = [deny(1, C), allow(2, C), deny(4, C)];
+    expect(changesOf({ wanted: wants(A, B), actual })).toEqual([create(3, A), create(5, B)]);
+  });
+
+  test("both families share them, and each has a limit of its own", () => {
+    const limits = { 4: 1, 6: 1 };
+    expect(changesOf({ wanted: wants(A, B, V6), limits })).toEqual([create(1, A), create(2, V6)]);
+  });
+
+  test("that are used up leave the rest waiting", () => {
+    const numbers = { first: 5, last: 6 };
+    const actual = [deny(5, C)];
+    expect(changesOf({ wanted: wants(A, B), actual, numbers })).toEqual([create(6, A)]);
+  });
+
+  test("one that was freed lately is ours still, and is used before a new one", () => {
+    const slots = { 1: settled(A), 2: fresh(null) };
+    const actual = [deny(1, A), deny(2, C)];
+    expect(changesOf({ wanted: wants(A, B), slots, actual })).toEqual([create(2, B)]);
+  });
+
+  test("one may pass from one family to the other once it is empty", () => {
+    expect(changesOf({ wanted: wants(V6), slots: { 1: fresh(null) } })).toEqual([create(1, V6)]);
+  });
+});
+
+describe("a lowered limit", () => {
+  test("takes the weakest out, and touches nothing else", () => {
+    const limits = { 4: 1, 6: 5 };
+    expect(changesOf({ wanted: wants(B, A, C, V6), ...holding(A, B, C, V6), limits })).toEqual([
+      remove(1, A),
+      remove(3, C),
+    ]);
+  });
+
+  test("of nothing takes all out", () => {
+    expect(changesOf({ wanted: wants(A), ...holding(A), limits: { 4: 0, 6: 0 } })).toEqual([
+      remove(1, A),
+    ]);
+  });
+
+  test("after a crash first takes out what may be there but is not shown", () => {
+    const slots = { 1: settled(A), 2: unconfirmed(B) };
+    const limits = { 4: 1, 6: 1 };
+    expect(changesOf({ wanted: wants(C), slots, actual: [deny(1, A)], limits })).toEqual([
+      remove(2, B),
+      replace(1, A, C),
+    ]);
+  });
+});
+
+describe("a protected address", () => {
+  const neverBlock = protect([[RIGHT, "office"]]);
+
+  test("is not denied, nor is a range that contains it", () => {
+    expect(changesOf({ wanted: wants(RIGHT, BOTH, B), neverBlock })).toEqual([create(1, B)]);
+  });
+
+  test("that is denied is freed before anything else", () => {
+    expect(changesOf({ wanted: wants(C, B), ...holding(B, RIGHT), neverBlock })).toEqual([
+      replace(2, RIGHT, C),
+    ]);
+    expect(changesOf({ wanted: wants(B), ...holding(A, RIGHT), neverBlock })[0]).toEqual(
+      replace(2, RIGHT, B),
+    );
+  });
+
+  test("is freed from a range of which another part stays wanted, by one replace", () => {
+    expect(changesOf({ wanted: wants(LEFT), ...holding(BOTH), neverBlock })).toEqual([
+      replace(1, BOTH, LEFT),
+    ]);
+  });
+
+  test("is never covered by a merge", () => {
+    const limits = { 4: 1, 6: 1 };
+    const change = { wanted: wants(LEFT, "203.0.113.2/32"), limits, maxInnocents: 100 };
+    expect(changesOf(change)).toEqual([create(1, "203.0.113.0/30")]);
+    expect(changesOf({ ...change, neverBlock })).toEqual([create(1, LEFT)]);
+  });
+});
+
+describe("while the never-block list cannot be read", () => {
+  const neverBlock = undefined;
+
+  test("nothing new is denied; what is there stays, unless its time is over", () => {
+    expect(changesOf({ wanted: wants(C, A), ...holding(A, B), neverBlock })).toEqual([
+      remove(2, B),
+    ]);
+  });
+
+  test("parts of what is denied may still be denied by themselves", () => {
+    expect(changesOf({ wanted: wants(LEFT), ...holding(BOTH), neverBlock })).toEqual([
+      replace(1, BOTH, LEFT),
+    ]);
+  });
+
+  test("an entry that a person took out is not put back", () => {
+    expect(changesOf({ wanted: wants(A), slots: { 1: settled(A) }, neverBlock })).toEqual([]);
+  });
+
+  test("no merge covers innocents", () => {
+    const change = { wanted: wants(A, B), ...holding(A, B), limits: { 4: 1, 6: 1 }, neverBlock };
+    expect(changesOf({ ...change, maxInnocents: 100 })).toEqual([remove(2, B)]);
+  });
+});
+
+describe("what EC2 shows lags behind what it has confirmed", () => {
+  test.each<[string, Slot, AclEntry[]]>([
+    ["an entry that it does not show yet", fresh(A), []],
+    ["an entry that it shows as it was before", fresh(A), [deny(1, B)]],
+    ["an entry that it shows", fresh(A), [deny(1, A)]],
+  ])("%s is believed to be there", (_what, slot, actual) => {
+    expect(planned({ wanted: wants(A), slots: { 1: slot }, actual })).toEqual({
+      slots: { 1: slot },
+      changes: [],
+      ...NOTHING,
+    });
+  });
+
+  test("an entry that it still shows after its delete is believed to be gone", () => {
+    expect(planned({ slots: { 1: fresh(null) }, actual: [deny(1, A)] })).toEqual({
+      slots: { 1: fresh(null) },
+      changes: [],
+      ...NOTHING,
+    });
+  });
+
+  test("a number is forgotten once it has been shown empty", () => {
+    expect(planned({ slots: { 1: settled(null) } })).toEqual({
+      slots: {},
+      changes: [],
+      ...NOTHING,
+    });
+  });
+
+  test("five seconds later what it shows is the truth", () => {
+    expect(changesOf({ wanted: wants(A), slots: { 1: settled(A) } })).toEqual([create(1, A)]);
+    const again = { slots: { 1: settled(null) }, actual: [deny(1, A)] };
+    expect(changesOf(again)).toEqual([remove(1, A)]);
+  });
+});
+
+describe("after a crash, what was recorded but not confirmed", () => {
+  test("and is shown, is there: no call, and it counts as confirmed", () => {
+    const slots = { 1: unconfirmed(A) };
+    expect(planned({ wanted: wants(A), slots, actual: [deny(1, A)] })).toEqual({
+      slots: { 1: { cidr: A, confirmedAt: NOW } },
+      changes: [],
+      ...NOTHING,
+    });
+  });
+
+  test("and is not shown, is asked for again at its own number", () => {
+    const slots = { 2: unconfirmed(B), 1: unconfirmed(A) };
+    expect(changesOf({ wanted: wants(B, A), slots })).toEqual([replace(2, B, B), replace(1, A, A)]);
+  });
+
+  test("and is not wanted any more, is deleted whether it is shown or not", () => {
+    expect(changesOf({ slots: { 1: unconfirmed(A) } })).toEqual([remove(1, A)]);
+    expect(changesOf({ slots: { 1: unconfirmed(A) }, actual: [deny(1, A)] })).toEqual([
+      remove(1, A),
+    ]);
+  });
+
+  test("and was a delete, is deleted again where it is still shown", () => {
+    expect(changesOf({ slots: { 1: unconfirmed(null) }, actual: [deny(1, A)] })).toEqual([
+      remove(1, A),
+    ]);
+  });
+});
+
+describe("whatever it is given", () => {
+  const range = fc.constantFrom(...RANGES);
+  const number = fc.integer({ min: 1, max: 12 });
+  const slot = fc.record({
+    cidr: fc.option(range),
+    age: fc.option(fc.integer({ min: 0, max: 2 * SETTLE_MS })),
+  });
+  const anyInput = fc
+    .record({
+      wanted: fc.uniqueArray(range, { maxLength: 10 }),
+      slots: fc.dictionary(number.map(String), slot, { maxKeys: 6 }),
+      actual: fc.uniqueArray(fc.tuple(number, range, fc.boolean()), {
+        maxLength: 8,
+        selector: ([ruleNumber]) => ruleNumber,
+      }),
+      limits: fc.record({ 4: fc.nat(4), 6: fc.nat(3) }),
+      protectedRanges: fc.option(fc.array(range, { maxLength: 2 }), { nil: undefined }),
+      maxInnocents: fc.constantFrom(0, 0, 4),
+    })
+    .map(({ wanted, slots, actual, protectedRanges, ...rest }) =>
+      inputOf({
+        ...rest,
+        wanted: wants(...wanted),
+        slots: Object.fromEntries(
+          Object.entries(slots).map(([key, { cidr, age }]) => [
+            key,
+            age === null ? unconfirmed(cidr) : { cidr, confirmedAt: NOW - age },
+          ]),
+        ),
+        actual: actual.map(([ruleNumber, cidr, isPlainDeny]) => ({
+          ruleNumber,
+          cidr,
+          isPlainDeny,
+        })),
+        neverBlock: protectedRanges && protect(protectedRanges.map((cidr) => [cidr, "test"])),
+      }),
+    );
+
+  test("the same input has the same output, in whatever order EC2 tells its entries", () => {
+    fc.assert(
+      fc.property(anyInput, (input) => {
+        const once = plan(input);
+        expect(plan(input)).toEqual(once);
+        const turned = plan({ ...input, actual: input.actual.toReversed() });
+        expect({ ...turned, foreign: turned.foreign.toReversed() }).toEqual(once);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("it changes each number once at most, none of a person, and what it needs comes first", () => {
+    fc.assert(
+      fc.property(anyInput, (input) => {
+        const { changes, foreign, slots } = plan(input);
+        const numbers = changes.map(({ ruleNumber }) => ruleNumber);
+        expect(new Set(numbers).size).toBe(numbers.length);
+        const persons = [...foreign, ...input.actual.filter(({ isPlainDeny }) => !isPlainDeny)];
+        const touched = persons.filter(({ ruleNumber }) => numbers.includes(ruleNumber));
+        expect(touched).toEqual([]);
+        const early = changes.filter(
+          ({ needs }, index) => !needs.every((one) => numbers.slice(0, index).includes(one)),
+        );
+        expect(early).toEqual([]);
+        // Every change is on record before it is asked for.
+        expect(changes.filter(({ ruleNumber, cidr }) => slots[ruleNumber]?.cidr !== cidr)).toEqual(
+          [],
+        );
+        const wider = Object.values(slots).filter(
+          ({ cidr }) =>
+            cidr && !input.wanted.some((one) => overlaps(parseCidr(one.cidr), parseCidr(cidr))),
+        );
+        expect(wider).toEqual([]);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
