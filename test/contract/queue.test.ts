@@ -80,6 +80,21 @@ describe("createQueue", () => {
     });
   });
 
+  test("sends many at ten a call, and tells of each whether it is stored", async () => {
+    const entries = Array.from({ length: 23 }, (_, n) => ({
+      message: blockOf(address(n)),
+      deduplicationId: `many-${n}`,
+    }));
+    expect(await queueOf().sendAll(entries)).toEqual(Array(23).fill(true));
+    const received = [...(await bodies()), ...(await bodies()), ...(await bodies())];
+    expect(received.map(({ cidr }) => cidr)).toEqual(
+      entries.slice(0, received.length).map(({ message }) => message.cidr),
+    );
+    const nowhere = createQueue(sqs, { url: `${url}-gone`, aclId: ACL, shards: 1 });
+    expect(await nowhere.sendAll(entries.slice(0, 2))).toEqual([false, false]);
+    expect(await queueOf().sendAll([])).toEqual([]);
+  });
+
   test("messages from before there were weights and holds are read as if they had none", () => {
     const { weight: _, byOperator: __, ...block } = blockOf(address(1));
     expect(v.parse(messageSchema, block)).toEqual({ ...block, weight: 1, byOperator: false });

@@ -1,0 +1,66 @@
+import { describe, expect, test } from "@jest/globals";
+import type { Message } from "../../../shared/aws/queue.ts";
+import { queueDown, startEndpoint } from "../../support/endpoint.ts";
+
+// Up to 100 addresses in one request, each judged by itself.
+
+const cidrs = (messages: readonly Message[]) => messages.map(({ cidr }) => cidr);
+
+describe("many addresses in one request", () => {
+  test("are queued, ignored or refused one by one, in the order of the request", async () => {
+    const endpoint = startEndpoint();
+    const ips = ["203.0.113.1", "10.0.0.1", "nonsense", 7, "0.0.0.0/0", "2001:db8::1"];
+    const { status, body } = await endpoint.report({ ips, expiryTime: 60 });
+    expect(status).toBe(202);
+    expect(body.results).toEqual([
+      expect.objectContaining({ status: "queued", cidr: "203.0.113.1/32" }),
+      { status: "ignored", cidr: "10.0.0.1/32", reason: "private range" },
+      expect.objectContaining({
+        status: "refused",
+        ip: "nonsense",
+        error: expect.objectContaining({ code: "invalid_ip" }),
+      }),
+      expect.objectContaining({ ip: 7, error: expect.objectContaining({ code: "invalid_ip" }) }),
+      expect.objectContaining({ error: expect.objectContaining({ code: "range_too_wide" }) }),
+      expect.objectContaining({ status: "queued", cidr: "2001:db8::1/128" }),
+    ]);
+    expect(cidrs(endpoint.messages())).toEqual(["203.0.113.1/32", "2001:db8::1/128"]);
+  });
+
+  test("are answered 200 where all are ignored, 400 where none is an address", async () => {
+    const endpoint = startEndpoint();
+    const ignored = await endpoint.report({ ips: ["10.0.0.1", "127.0.0.1"] });
+    const refused = await endpoint.report({ ips: ["nonsense", null] });
+    expect([ignored.status, refused.status]).toEqual([200, 400]);
+    expect(endpoint.messages()).toEqual([]);
+  });
+
+  test("fold with what was said before, one by one", async () => {
+    const endpoint = startEndpoint();
+    const first = await endpoint.report({ ip: "203.0.113.1" });
+    const { body } = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
+    expect(body.results[0].requestId).toBe(first.body.requestId);
+    expect(cidrs(endpoint.messages())).toEqual(["203.0.113.1/32", "203.0.113.2/32"]);
+  });
+
+  test("are answered 503 where the queue takes none, and none is remembered", async () => {
+    const endpoint = startEndpoint();
+    endpoint.queue.failure = queueDown();
+    const refused = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
+    expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "2"]);
+    endpoint.queue.failure = undefined;
+    const taken = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
+    expect(taken.status).toBe(202);
+    expect(endpoint.messages()).toHaveLength(2);
+  });
+
+  test.each([
+    ["none", []],
+    ["a single address", "203.0.113.1"],
+    ["101 addresses", Array(101).fill("203.0.113.1")],
+    ["null", null],
+  ])("are a list of 1 to 100: %s is refused", async (_what, ips) => {
+    const { status, body } = await startEndpoint().report({ ips });
+    expect([status, body.error.code]).toEqual([400, "invalid_ips"]);
+  });
+});
