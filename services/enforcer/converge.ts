@@ -52,7 +52,7 @@ export type Outcome = {
   /** Entries of persons in our number range. */
   readonly foreign: number;
   readonly enforced: number;
-  /** Wanted blocks that no entry covers; of each family counted up to ten for each slot. */
+  /** Wanted blocks that no entry covers; of each family counted up to five for each slot. */
   readonly waiting: number;
   readonly isNeverBlockReadable: boolean;
 };
@@ -63,7 +63,7 @@ type Plans = Readonly<Record<Direction, Plan>>;
 type Entries = Readonly<Record<Direction, readonly AclEntry[]>>;
 
 /** How many blocks are read for each slot: enough for merging to fill the slots. */
-const CANDIDATES_PER_SLOT = 10;
+export const CANDIDATES_PER_SLOT = 5;
 
 /** A quota that EC2 enforced is believed for so long, in milliseconds: it may have been raised. */
 const LEARNT_LIMIT_TTL_MS = 600_000;

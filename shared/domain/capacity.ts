@@ -1,8 +1,8 @@
 import { type Cidr, contains, isBlockable, size, widen } from "./cidr.ts";
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
 
-/** However many wait, merging looks at so many of the strongest: ten for each of 40 slots. */
-const MOST_CONSIDERED = 400;
+/** However many wait, merging looks at so many of the strongest: five for each of 40 slots. */
+const MOST_CONSIDERED = 200;
 
 /**
  * Chooses the ranges that take the slots of one family: `wanted` is ranked, strongest first.

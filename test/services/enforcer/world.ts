@@ -1,5 +1,10 @@
 import fc from "fast-check";
-import { converge, type Enforcer, type Outcome } from "../../../services/enforcer/converge.ts";
+import {
+  CANDIDATES_PER_SLOT,
+  converge,
+  type Enforcer,
+  type Outcome,
+} from "../../../services/enforcer/converge.ts";
 import type { Logger } from "../../../shared/aws/log.ts";
 import { EntryLimitError, type NetworkAcl } from "../../../shared/aws/networkAcl.ts";
 import type { Table } from "../../../shared/aws/table.ts";
@@ -29,9 +34,6 @@ const never = () => new Promise<never>(() => {});
 
 /** How far EC2's reads lag behind its writes: less than a confirmed write is believed. */
 export const lagMs = fc.option(fc.integer({ min: 1, max: SETTLE_MS - 1 }), { nil: 0, freq: 1 });
-
-/** As many blocks as a converge looks at, for each slot. */
-const CANDIDATES_PER_SLOT = 10;
 
 /**
  * A table, an ACL and a clock in memory, and beside them what the laws say. Every EC2 call is checked
