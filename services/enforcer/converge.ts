@@ -98,7 +98,7 @@ export async function converge(enforcer: Enforcer, deadline: number, round = 1):
   const neverBlock = vpcCidrs && (await enforcer.neverBlock(vpcCidrs).catch(reportUnreadable(log)));
 
   const plans = makePlans(enforcer, state, entries, wanted, neverBlock ?? undefined);
-  logPlans(enforcer, plans, wanted);
+  logPlans(enforcer, plans);
   const outcome = {
     drifted: sum(plans, ({ drifted }) => drifted.length),
     foreign: sum(plans, ({ foreign }) => foreign.length),
@@ -280,7 +280,7 @@ async function sweep({ table, log }: Enforcer, inTheWay: readonly Block[]): Prom
   }
 }
 
-function logPlans({ log, mode }: Enforcer, plans: Plans, wanted: readonly Block[]): void {
+function logPlans({ log, mode }: Enforcer, plans: Plans): void {
   for (const direction of DIRECTIONS) {
     const { changes, foreign, drifted } = plans[direction];
     if (drifted.length > 0) log.warn("Entries were changed by hand", { direction, drifted });
@@ -288,7 +288,6 @@ function logPlans({ log, mode }: Enforcer, plans: Plans, wanted: readonly Block[
     if (mode !== "monitor") continue;
     for (const change of changes) log.info("Would change the ACL", describe(direction, change));
   }
-  log.debug("Planned", { wanted: wanted.length });
 }
 
 function describe(direction: Direction, { kind, ruleNumber, cidr, before }: Change) {
