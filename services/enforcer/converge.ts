@@ -14,6 +14,7 @@ import {
   type AclEntry,
   type Change,
   type Direction,
+  inTurn,
   type NumberRange,
   type Plan,
   plan,
@@ -25,7 +26,7 @@ import {
 //   actual   what the ACL has now              DescribeNetworkAcls
 //   changes  plan(desired, slots, actual)      pure
 //   record   our numbers after the changes     before EC2 is called, so that a crash forgets nothing
-//   apply    one EC2 call for each change      idempotent; what EC2 does not grant is left for later
+//   apply    one EC2 call for each change      idempotent; what EC2 does not grant now is planned anew
 
 export type Enforcer = {
   readonly table: Table;
@@ -45,7 +46,7 @@ export type Enforcer = {
 /** What a converge did, for log and metrics. */
 export type Outcome = {
   readonly applied: number;
-  /** Changes left for the next converge: not granted by EC2, out of time, or failed. */
+  /** Changes left for the next converge: out of time, or failed. */
   readonly left: number;
   /** Entries of ours that a person removed or changed, and that were repaired. */
   readonly drifted: number;
@@ -69,7 +70,16 @@ export const CANDIDATES_PER_SLOT = 5;
 const LEARNT_LIMIT_TTL_MS = 600_000;
 
 /** A converge that meets a quota plans once more with what it learnt; persons may take slots too. */
-const MAX_ROUNDS = 3;
+const MAX_QUOTA_ROUNDS = 3;
+
+/**
+ * How long a plan is worked off before a new one is made, in milliseconds. Under EC2's throttle the
+ * changes of a full ACL take many seconds, in which stronger blocks come and others end.
+ */
+const PLAN_AGE_MS = 2_000;
+
+/** Plans that one converge makes at most; the deadline comes first. */
+const MAX_ROUNDS = 40;
 
 /** Expired blocks that one converge removes. */
 const MAX_SWEPT = 100;
@@ -79,12 +89,33 @@ const RECORD_EVERY_MS = 30_000;
 
 /**
  * Makes the ACL what the table wants. Whatever woke it, it looks at everything, so it may be run any
- * number of times, by anyone, at any time.
+ * number of times, by anyone, at any time. Where EC2 throttles it goes on, with a new plan every two
+ * seconds, until all is done or its time is up.
  *
  * @param deadline epoch milliseconds after which no further EC2 call is begun
  * @throws AclNotFoundError, ThrottledError (while describing), ConflictError
  */
-export async function converge(enforcer: Enforcer, deadline: number, round = 1): Promise<Outcome> {
+export async function converge(enforcer: Enforcer, deadline: number): Promise<Outcome> {
+  let applied = 0;
+  for (let round = 1; ; round++) {
+    const { outcome, isInterrupted, hasLearnt } = await convergeOnce(enforcer, deadline);
+    applied += outcome.applied;
+    const isUnfinished = isInterrupted || (hasLearnt && round < MAX_QUOTA_ROUNDS);
+    if (!isUnfinished || round === MAX_ROUNDS || enforcer.clock() >= deadline) {
+      return { ...outcome, applied };
+    }
+  }
+}
+
+type Round = {
+  readonly outcome: Outcome;
+  /** Changes were left because EC2 throttled or the plan had grown old. */
+  readonly isInterrupted: boolean;
+  /** A quota was met. */
+  readonly hasLearnt: boolean;
+};
+
+async function convergeOnce(enforcer: Enforcer, deadline: number): Promise<Round> {
   const { table, acl, mode, log, clock } = enforcer;
   const [state, { vpcId, entries }, ...families] = await Promise.all([
     table.readState(),
@@ -99,10 +130,11 @@ export async function converge(enforcer: Enforcer, deadline: number, round = 1):
 
   const plans = makePlans(enforcer, state, entries, wanted, neverBlock ?? undefined);
   logPlans(enforcer, plans);
+  const planned = { ingress: plans.ingress.slots, egress: plans.egress.slots };
   const outcome = {
     drifted: sum(plans, ({ drifted }) => drifted.length),
     foreign: sum(plans, ({ foreign }) => foreign.length),
-    enforced: sum(plans, ({ slots }) => Object.values(slots).filter(({ cidr }) => cidr).length),
+    enforced: countEnforced(planned),
     waiting: countWaiting(wanted, plans, enforcer.directions[0] ?? "ingress"),
     isNeverBlockReadable: neverBlock !== undefined,
   };
@@ -112,28 +144,30 @@ export async function converge(enforcer: Enforcer, deadline: number, round = 1):
   );
   const { waiting } = outcome;
   const seen = { ...state, mode, waiting, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
-  const slots = { ingress: plans.ingress.slots, egress: plans.egress.slots };
   if (mode === "monitor") {
-    await record(enforcer, state, { ...seen, monitored: slots });
-    return { ...outcome, applied: 0, left: 0 };
+    await record(enforcer, state, { ...seen, monitored: planned });
+    const done = { ...outcome, applied: 0, left: 0 };
+    return { outcome: done, isInterrupted: false, hasLearnt: false };
   }
 
-  const before = { ...seen, slots, monitored: { ingress: {}, egress: {} } };
+  const before = { ...seen, slots: planned, monitored: { ingress: {}, egress: {} } };
   const isChanging = DIRECTIONS.some((direction) => plans[direction].changes.length > 0);
   const recorded = isChanging ? await table.writeState(before) : before;
   const applied = await apply(plans, enforcer, deadline);
+  const slots = settle(recorded.slots, state.slots, applied, clock());
   const after = {
     ...recorded,
-    slots: confirm(recorded.slots, applied.done, clock()),
+    slots,
     learntLimits: { ...recorded.learntLimits, ...learn(entries, recorded, applied, clock()) },
   };
   await record(enforcer, isChanging ? recorded : state, after);
   if (applied.error) throw applied.error;
-  if (applied.limitMet.length > 0 && round < MAX_ROUNDS) {
-    const again = await converge(enforcer, deadline, round + 1);
-    return { ...again, applied: again.applied + applied.done.length };
-  }
-  return { ...outcome, applied: applied.done.length, left: applied.left };
+  const { done, left, isInterrupted, limitMet } = applied;
+  return {
+    outcome: { ...outcome, enforced: countEnforced(slots), applied: done.length, left },
+    isInterrupted,
+    hasLearnt: limitMet.length > 0,
+  };
 }
 
 function makePlans(
@@ -168,59 +202,89 @@ function limitOf(enforcer: Enforcer, state: State, direction: Direction, family:
     : enforcer.ruleLimit;
 }
 
+type Directed = Change & { readonly direction: Direction };
+
 type Applied = {
-  readonly done: (Change & { readonly direction: Direction })[];
+  readonly done: Directed[];
+  /** Changes that EC2 was not even asked for. */
+  readonly skipped: Directed[];
   readonly limitMet: { readonly direction: Direction; readonly family: Family }[];
   left: number;
+  isInterrupted: boolean;
   error?: Error;
 };
 
-/** Applies the changes in their order. What cannot be done now is left for the next converge. */
+/** Applies the changes in their order. What cannot be done now is left for the next plan. */
 async function apply(plans: Plans, enforcer: Enforcer, deadline: number): Promise<Applied> {
   const { acl, log, clock } = enforcer;
-  const applied: Applied = { done: [], limitMet: [], left: 0 };
-  let isStopped = false;
-  for (const direction of DIRECTIONS) {
-    const notDone = new Set<number>();
-    for (const change of plans[direction].changes) {
-      const isPossible =
-        !isStopped && clock() < deadline && !change.needs.some((number) => notDone.has(number));
+  const applied: Applied = { done: [], skipped: [], limitMet: [], left: 0, isInterrupted: false };
+  const stopAt = Math.min(deadline, clock() + PLAN_AGE_MS);
+  const notDone = { ingress: new Set<number>(), egress: new Set<number>() };
+  const isPossible = ({ direction, kind, cidr, needs }: Directed) =>
+    !applied.isInterrupted &&
+    !applied.error &&
+    !needs.some((number) => notDone[direction].has(number)) &&
+    !(kind === "create" && applied.limitMet.some(isOf(direction, cidr)));
+  for (const change of inTurn(directed(plans, "ingress"), directed(plans, "egress"))) {
+    if (clock() >= stopAt) applied.isInterrupted = true;
+    if (!isPossible(change)) {
+      applied.skipped.push(change);
+    } else {
       try {
-        if (isPossible) {
-          await acl.apply(direction, change);
-          applied.done.push({ ...change, direction });
-          log.info("Changed the ACL", describe(direction, change));
-          continue;
-        }
+        await acl.apply(change.direction, change);
+        applied.done.push(change);
+        log.info("Changed the ACL", describe(change));
+        continue;
       } catch (error) {
         if (error instanceof ThrottledError) {
-          isStopped = true;
-          log.warn("EC2 throttles; the rest is left for the next converge", error);
+          applied.isInterrupted = true;
+          log.warn("EC2 throttles", error);
         } else if (error instanceof EntryLimitError && change.cidr) {
-          applied.limitMet.push({ direction, family: parseCidr(change.cidr).family });
-          log.warn("EC2's quota of entries is met", describe(direction, change));
+          applied.limitMet.push({
+            direction: change.direction,
+            family: parseCidr(change.cidr).family,
+          });
+          log.warn("EC2's quota of entries is met", describe(change));
         } else if (error instanceof AclNotFoundError) {
-          isStopped = true;
           applied.error = error;
         } else {
           // One entry that EC2 refuses must not keep the others out.
-          log.error("A change failed", { ...describe(direction, change), error: error as Error });
+          log.error("A change failed", { ...describe(change), error: error as Error });
         }
       }
-      notDone.add(change.ruleNumber);
-      applied.left++;
     }
+    notDone[change.direction].add(change.ruleNumber);
+    applied.left++;
   }
   return applied;
 }
 
-/** Marks the slots that EC2 confirmed. */
-function confirm(slots: State["slots"], done: Applied["done"], now: number): State["slots"] {
-  const confirmed = { ingress: { ...slots.ingress }, egress: { ...slots.egress } };
+const directed = (plans: Plans, direction: Direction): Directed[] =>
+  plans[direction].changes.map((change) => ({ ...change, direction }));
+
+const isOf = (direction: Direction, cidr: string | null) => (met: Applied["limitMet"][number]) =>
+  met.direction === direction && cidr !== null && met.family === parseCidr(cidr).family;
+
+/**
+ * Our numbers once the changes have been tried: what EC2 confirmed is marked; what it was not asked
+ * for is as it was before the plan; what failed stays as planned, unconfirmed: it may have been done.
+ */
+function settle(
+  planned: State["slots"],
+  before: State["slots"],
+  { done, skipped }: Applied,
+  now: number,
+): State["slots"] {
+  const slots = { ingress: { ...planned.ingress }, egress: { ...planned.egress } };
   for (const { direction, ruleNumber, cidr } of done) {
-    confirmed[direction][ruleNumber] = { cidr, confirmedAt: now };
+    slots[direction][ruleNumber] = { cidr, confirmedAt: now };
   }
-  return confirmed;
+  for (const { direction, ruleNumber } of skipped) {
+    const slot = before[direction][ruleNumber];
+    if (slot) slots[direction][ruleNumber] = slot;
+    else delete slots[direction][ruleNumber];
+  }
+  return slots;
 }
 
 /** The quota of each family and direction that met it: as many entries as we hold there now. */
@@ -256,6 +320,12 @@ async function record({ table, clock }: Enforcer, before: State, after: State): 
   await table.writeState({ ...after, convergedAt: clock() });
 }
 
+function countEnforced(slots: State["slots"]): number {
+  return DIRECTIONS.flatMap((direction) => Object.values(slots[direction])).filter(
+    ({ cidr }) => cidr !== null,
+  ).length;
+}
+
 function countWaiting(wanted: readonly Block[], plans: Plans, direction: Direction): number {
   const ranges = Object.values(plans[direction].slots).flatMap(({ cidr }) =>
     cidr === null ? [] : [parseCidr(cidr)],
@@ -286,11 +356,13 @@ function logPlans({ log, mode }: Enforcer, plans: Plans): void {
     if (drifted.length > 0) log.warn("Entries were changed by hand", { direction, drifted });
     if (foreign.length > 0) log.info("Entries of a person in our range", { direction, foreign });
     if (mode !== "monitor") continue;
-    for (const change of changes) log.info("Would change the ACL", describe(direction, change));
+    for (const change of changes) {
+      log.info("Would change the ACL", describe({ ...change, direction }));
+    }
   }
 }
 
-function describe(direction: Direction, { kind, ruleNumber, cidr, before }: Change) {
+function describe({ direction, kind, ruleNumber, cidr, before }: Directed) {
   return { direction, kind, ruleNumber, cidr: cidr ?? undefined, before: before ?? undefined };
 }
 

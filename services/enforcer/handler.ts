@@ -33,7 +33,7 @@ const enforcer: Enforcer = {
 };
 
 /** Time that a converge keeps for its last EC2 call and its record, in milliseconds. */
-const RESERVE_MS = 15_000;
+const RESERVE_MS = 20_000;
 
 /** Two triggers, the table's stream and the schedule, and one answer: converge. */
 export async function handler(

@@ -20,13 +20,14 @@ export const createDynamo = () =>
 
 /**
  * EC2 throttles per account and region (50 mutating calls at once, then 5 a second). In adaptive mode
- * the SDK slows down to the rate that EC2 grants, instead of failing.
+ * the SDK slows down to the rate that EC2 grants, instead of failing. A call ends within 20 s, the
+ * time that a converge keeps for its last one.
  *
  * @see https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
  */
 export const createEc2 = () =>
   new EC2Client({
     retryMode: "adaptive",
-    maxAttempts: 6,
-    requestHandler: { connectionTimeout: 1_000, requestTimeout: 5_000 },
+    maxAttempts: 4,
+    requestHandler: { connectionTimeout: 1_000, requestTimeout: 3_000 },
   });

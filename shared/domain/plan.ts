@@ -78,7 +78,7 @@ export type PlanInput = {
 export type Plan = {
   /** The numbers that are ours once the changes are applied, to be recorded before they are. */
   readonly slots: Slots;
-  /** In the order in which they must be applied. */
+  /** In the order in which they must be applied; the families take turns, the strongest block first. */
   readonly changes: readonly Change[];
   /** Entries in our number range that are a person's. */
   readonly foreign: readonly AclEntry[];
@@ -102,23 +102,30 @@ export const SETTLE_MS = 5_000;
  */
 export function plan(input: PlanInput): Plan {
   const owned = ownedNumbers(input);
-  const draft: Draft = {
-    owned,
-    freeNumbers: freeNumbers(input, owned),
-    next: new Map(),
-    urgent: [],
-    changes: [],
-    deletes: [],
-  };
-  planFamily(4, input, draft);
-  planFamily(6, input, draft);
-  forgetWhatIsGone(draft);
+  const numbers = { owned, freeNumbers: freeNumbers(input, owned), next: new Map<number, Slot>() };
+  const newDraft = (): Draft => ({ ...numbers, urgent: [], changes: [], deletes: [] });
+  const [four, six, rest] = [newDraft(), newDraft(), newDraft()];
+  planFamily(4, input, four);
+  planFamily(6, input, six);
+  forgetWhatIsGone(rest);
   return {
-    slots: Object.fromEntries(draft.next),
-    changes: [...draft.urgent, ...draft.changes, ...draft.deletes],
+    slots: Object.fromEntries(numbers.next),
+    changes: [
+      ...inTurn(four.urgent, six.urgent),
+      ...inTurn([...four.changes, ...four.deletes], [...six.changes, ...six.deletes]),
+      ...rest.deletes,
+    ],
     foreign: foreignEntries(input, owned),
     drifted: [...owned.values()].filter((one) => one.drifted).map((one) => one.ruleNumber),
   };
+}
+
+/** One of the first, one of the second, and so on: where EC2 throttles, neither waits for the other. */
+export function inTurn<T>(first: readonly T[], second: readonly T[]): T[] {
+  return Array.from({ length: Math.max(first.length, second.length) }, (_, index) => [
+    ...first.slice(index, index + 1),
+    ...second.slice(index, index + 1),
+  ]).flat();
 }
 
 /** One of our numbers, with what we believe is there. */
@@ -312,8 +319,10 @@ function findSplits(
 }
 
 function put(target: Cidr, at: Available, draft: Draft): number {
-  const { ruleNumber, before, needs, isUrgent } = at;
+  const { ruleNumber, needs, isUrgent } = at;
   draft.next.set(ruleNumber, { cidr: target.text });
+  // Where something may be that is not shown, most likely nothing is.
+  const before = at.isUncertain ? null : at.before;
   const kind = before === null ? "create" : "replace";
   const list = isUrgent ? draft.urgent : draft.changes;
   list.push({ kind, ruleNumber, cidr: target.text, before, needs });

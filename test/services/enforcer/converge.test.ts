@@ -40,23 +40,61 @@ const called = () => world.calls.map(({ kind, cidr }) => `${kind} ${cidr}`);
 describe("throttling", () => {
   const throttled = new ThrottledError("Request limit exceeded.");
 
-  test("stops; the strongest are in, and the rest is left for the next converge", async () => {
+  /** EC2 takes `seconds` to say that it is throttled, the SDK's retries included, so many times. */
+  const throttle = (times: number, seconds = 10) => {
+    let asked = 0;
+    world.refuse = () => {
+      if (++asked > times) return undefined;
+      world.now += seconds * 1_000;
+      return throttled;
+    };
+    return () => asked;
+  };
+
+  test("is waited for: one converge goes on until all is done, the strongest first", async () => {
     want(A, B, C, D, E);
-    refuse(throttled, () => world.calls.length === 2);
-    expect(await world.converge()).toMatchObject({ applied: 2, left: 3 });
-    expect(world.denied()).toEqual([A, B]);
-    refuseNothing();
-    expect(await world.converge()).toMatchObject({ applied: 3, left: 0 });
-    expect(world.denied()).toEqual([A, E, B, C, D].toSorted());
+    throttle(3);
+    expect(await world.converge()).toMatchObject({ applied: 5, left: 0, enforced: 5 });
+    expect(called()).toEqual([A, B, C, D, E].map((cidr) => `create ${cidr}`));
   });
 
-  test("asks EC2 for nothing more in either direction", async () => {
+  test("stops when its time is up; what is left is not lost, nor recorded as done", async () => {
+    want(A, B, C, D, E);
+    throttle(3, 30);
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 5, enforced: 1 });
+    expect(world.table.state.slots.ingress).toEqual({ 1: { cidr: A } });
+    expect(await world.converge()).toMatchObject({ applied: 5, left: 0 });
+    expect(called()).toEqual([A, B, C, D, E].map((cidr) => `create ${cidr}`));
+  });
+
+  test("asks EC2 for nothing more in either direction, then begins with the strongest again", async () => {
     world.directions = ["ingress", "egress"];
     want(A, B);
-    let asked = 0;
-    world.refuse = () => (++asked === 1 ? throttled : undefined);
+    const asked = throttle(1, 60);
     expect(await world.converge()).toMatchObject({ applied: 0, left: 4 });
-    expect(asked).toBe(1);
+    expect(asked()).toBe(1);
+  });
+
+  test("what comes meanwhile and is stronger does not wait for the weaker ones", async () => {
+    world.limit = 4;
+    world.callMs = 1_000;
+    want(B, C, D, E);
+    world.refuse = ({ cidr }) => {
+      if (cidr === B) wantWith(A, 10);
+      return undefined;
+    };
+    expect(await world.converge()).toMatchObject({ applied: 4, left: 0, waiting: 1 });
+    expect(called()).toEqual([B, C, A, D].map((cidr) => `create ${cidr}`));
+  });
+
+  test("what ends meanwhile leaves, though new blocks keep coming", async () => {
+    world.callMs = 1_000;
+    wantWith(V6, 1, 60);
+    await world.converge();
+    world.now += 60_000;
+    want(A, B, C, D, E);
+    await world.converge();
+    expect(called().slice(1, 3)).toEqual([`create ${A}`, "delete null"]);
   });
 
   test("while the ACL is described fails the converge: Lambda tries again", async () => {
@@ -170,7 +208,6 @@ describe("the ACL that is gone", () => {
     expect(world.table.state.slots.ingress).toEqual({
       1: { cidr: A, confirmedAt: world.now },
       2: { cidr: B },
-      3: { cidr: C },
     });
   });
 

@@ -410,7 +410,7 @@ describe("after a crash, what was recorded but not confirmed", () => {
 
   test("and is not shown, is asked for again at its own number", () => {
     const slots = { 2: unconfirmed(B), 1: unconfirmed(A) };
-    expect(changesOf({ wanted: wants(B, A), slots })).toEqual([replace(2, B, B), replace(1, A, A)]);
+    expect(changesOf({ wanted: wants(B, A), slots })).toEqual([create(2, B), create(1, A)]);
   });
 
   test("and is not wanted any more, is deleted whether it is shown or not", () => {
