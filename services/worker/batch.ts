@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
 import type { Logger } from "../../shared/aws/log.ts";
 import { type Message, message } from "../../shared/aws/queue.ts";
-import type { Known, Table } from "../../shared/aws/table.ts";
+import { isPermanent, type Known, type Table } from "../../shared/aws/table.ts";
 import { applyReport, type Block, isExpired } from "../../shared/domain/block.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
 import { type Corroboration, corroborate } from "../../shared/domain/corroboration.ts";
@@ -21,13 +21,16 @@ export type Worker = {
 
 type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
 
+/** An unblock so much older than the last report, in milliseconds, was overtaken: it is a replayed one. */
+const OVERTAKEN_MS = 60_000;
+
 const UNKNOWN: Known = { block: undefined, strikes: 0, suspect: undefined, isHeld: false };
 
 /**
  * Works a batch of the FIFO queue off: one write per address, whatever the number of its messages.
  *
- * - A message that can never succeed goes to the dead-letter queue at once, with its reason, and
- *   does not hold up the rest.
+ * - A message that can never succeed, because it is malformed or its write is refused for good, goes
+ *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
  * - When an address cannot be written, its first message and everything after it in the batch is
  *   handed back, so that order holds. What was written besides is delivered again, and changes
  *   nothing then: every write is a maximum of what was and what is reported.
@@ -46,6 +49,17 @@ export async function workOff(
     failed.push(...indexes);
   };
 
+  const bury = async (index: number, record: SQSRecord, reason: string, detail: string) => {
+    try {
+      const { messageId, body, attributes } = record;
+      const group = attributes.MessageGroupId ?? "unknown";
+      await worker.deadLetters.put({ messageId, group, body, reason, detail });
+      worker.log.warn("Dead-lettered a message", { id: messageId, reason, detail });
+    } catch (error) {
+      fail([index], error, "The dead-letter queue took no message");
+    }
+  };
+
   const byAddress = new Map<string, Delivered[]>();
   for (const [index, record] of records.entries()) {
     const parsed = parseMessage(record.body);
@@ -54,16 +68,7 @@ export async function workOff(
       const { cidr } = parsed.message;
       byAddress.set(cidr, [...(byAddress.get(cidr) ?? []), delivered]);
     } else {
-      await worker.deadLetters
-        .put({
-          messageId: record.messageId,
-          group: record.attributes.MessageGroupId ?? "unknown",
-          body: record.body,
-          reason: parsed.reason,
-          detail: parsed.detail,
-        })
-        .then(() => worker.log.warn("Dead-lettered a message", { ...parsed, id: record.messageId }))
-        .catch((error) => fail([index], error, "The dead-letter queue took no message"));
+      await bury(index, record, parsed.reason, parsed.detail);
     }
   }
 
@@ -81,7 +86,13 @@ export async function workOff(
       try {
         await writeAddress(cidr, messages, known.get(cidr) ?? UNKNOWN, neverBlock, worker, now);
       } catch (error) {
-        fail([messages[0]?.index ?? 0], error, "A block could not be written");
+        if (!isPermanent(error)) {
+          fail([messages[0]?.index ?? 0], error, "A block could not be written");
+          return;
+        }
+        worker.log.error("A block can never be written", error as Error);
+        const detail = (error as Error).message;
+        for (const { index, record } of messages) await bury(index, record, "refused", detail);
       }
     });
     await Promise.all(writes);
@@ -114,6 +125,10 @@ async function writeAddress(
   let block: Block | undefined = before;
   for (const { message } of messages) {
     if (message.kind === "unblock") {
+      if (block && message.requestedAt + OVERTAKEN_MS < block.lastSeenAt) {
+        log.info("Came too late", { cidr, operator: message.operator });
+        continue;
+      }
       block = undefined;
       suspect = undefined;
       holdUntil = message.holdUntil;

@@ -7,8 +7,13 @@ import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 // Plain SDK clients: `AWS_ENDPOINT_URL_EC2` and its siblings point any of them elsewhere. Every call
 // is bounded: attempts × (connection + request timeout) plus the SDK's own back-off.
 
+/** Bounds in milliseconds. The SDK would only warn of a request that takes too long. */
+const bounds = (connectionTimeout: number, requestTimeout: number) => ({
+  requestHandler: { connectionTimeout, requestTimeout, throwOnRequestTimeout: true },
+});
+
 /** Bounds that let a call with all its retries end within two seconds, the endpoint's promise. */
-const swift = { maxAttempts: 3, requestHandler: { connectionTimeout: 300, requestTimeout: 500 } };
+const swift = { maxAttempts: 3, ...bounds(300, 500) };
 
 /** The queue's URL names the queue; where to reach SQS is the environment's to say. */
 export const createSqs = () => new SQSClient({ ...swift, useQueueUrlAsEndpoint: false });
@@ -26,8 +31,4 @@ export const createDynamo = () =>
  * @see https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
  */
 export const createEc2 = () =>
-  new EC2Client({
-    retryMode: "adaptive",
-    maxAttempts: 4,
-    requestHandler: { connectionTimeout: 1_000, requestTimeout: 3_000 },
-  });
+  new EC2Client({ retryMode: "adaptive", maxAttempts: 4, ...bounds(1_000, 3_000) });

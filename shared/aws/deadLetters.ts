@@ -3,6 +3,7 @@ import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 /** A message that can never succeed, and why. */
 export type DeadLetter = {
   readonly messageId: string;
+  /** The message group that it came from, and that a replay puts it back into. */
   readonly group: string;
   readonly body: string;
   /** A stable code, for replay by reason. */
@@ -25,9 +26,11 @@ export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters
         new SendMessageCommand({
           QueueUrl: queueUrl,
           MessageBody: body,
-          MessageGroupId: group,
+          // A group of its own: SQS shows no message while an earlier one of its group is looked at.
+          MessageGroupId: messageId,
           MessageDeduplicationId: messageId,
           MessageAttributes: {
+            group: { DataType: "String", StringValue: group },
             reason: { DataType: "String", StringValue: reason },
             detail: { DataType: "String", StringValue: printable(detail) },
           },

@@ -105,6 +105,15 @@ export class ConflictError extends Error {
   override readonly name = "ConflictError";
 }
 
+/**
+ * Whether trying again is in vain: DynamoDB calls the request invalid, or our own code failed. Whatever
+ * else goes wrong with a call, the account and the network included, may be mended.
+ */
+export function isPermanent(error: unknown): boolean {
+  const isOurs = [TypeError, RangeError, SyntaxError].some((kind) => error instanceof kind);
+  return isOurs || (error as Error).name === "ValidationException";
+}
+
 /** What the table knows of an address. */
 export type Known = {
   /** Expired ones included: TTL deletes late. */

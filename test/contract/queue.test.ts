@@ -223,13 +223,15 @@ describe("createDeadLetters", () => {
   const put = (change: Partial<typeof letter> = {}) =>
     createDeadLetters(sqs, deadUrl).put({ ...letter, ...change });
 
-  test("stores the message as it came, with its group and the reason", async () => {
+  test("stores the message as it came, with the group that it goes back to and the reason", async () => {
     await put();
     const [received] = await receive(deadUrl);
     expect(received).toMatchObject({
       Body: letter.body,
-      Attributes: { MessageGroupId: ACL },
+      // A group of its own, so that it hides no other when they are listed.
+      Attributes: { MessageGroupId: letter.messageId },
       MessageAttributes: {
+        group: { DataType: "String", StringValue: ACL },
         reason: { DataType: "String", StringValue: "invalid_json" },
         detail: { DataType: "String", StringValue: "The message is not JSON." },
       },

@@ -1,3 +1,4 @@
+import { DynamoDBServiceException, InternalServerError } from "@aws-sdk/client-dynamodb";
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { workOff } from "../../../services/worker/batch.ts";
@@ -225,8 +226,32 @@ describe("a message that can never succeed", () => {
   });
 });
 
+describe("a replayed message that was overtaken", () => {
+  test("a block is worth nothing once its time is over, and what is left of it before", async () => {
+    const replayed = block(A, { seconds: 600 });
+    expect(await work([replayed], NOW + 599_000)).toEqual([]);
+    expect(worker.table.blocks.get(A)?.expiresAt).toBe(replayed.expiresAt);
+    worker = startWorker();
+    expect(await work([replayed], NOW + 600_000)).toEqual([]);
+    expect(worker.blocked()).toEqual([]);
+  });
+
+  test("an unblock does not lift a block that was reported more than a minute after it", async () => {
+    const later = block(A, { reportedAt: NOW + 60_001 });
+    await work([later], NOW + 60_001);
+    await work([unblock(A, NOW)], NOW + 60_001);
+    expect(worker.blocked()).toEqual([A]);
+  });
+
+  test("an unblock lifts one of the same minute: clocks differ a little", async () => {
+    await work([block(A, { reportedAt: NOW + 60_000 })], NOW + 60_000);
+    await work([unblock(A, NOW)], NOW + 60_000);
+    expect(worker.blocked()).toEqual([]);
+  });
+});
+
 describe("a write that fails", () => {
-  const down = () => new Error("The table is down.");
+  const down = () => new InternalServerError({ message: "The table is down.", $metadata: {} });
 
   test("hands back the address's first message and everything after it", async () => {
     worker.table.failures.set(B, down());
@@ -252,6 +277,27 @@ describe("a write that fails", () => {
   test("because another writer was faster is tried again on what that one wrote", async () => {
     worker.table.failures.set(A, new ConflictError("Another writer changed the item meanwhile."));
     expect(await work([block(A)])).toEqual(["0"]);
+  });
+
+  test.each([
+    [
+      "DynamoDB calls it invalid",
+      new DynamoDBServiceException({
+        name: "ValidationException",
+        message: "One or more parameter values were invalid",
+        $fault: "client",
+        $metadata: {},
+      }),
+    ],
+    ["our own code fails on it", new TypeError("undefined is not a function")],
+  ])("for good, as %s, is dead-lettered at once, and the rest goes on", async (_why, error) => {
+    worker.table.failures.set(B, error);
+    expect(await work([block(A), block(B), block(C), block(B)])).toEqual([]);
+    expect(worker.blocked()).toEqual([A, C]);
+    expect(worker.letters).toMatchObject([
+      { messageId: "1", reason: "refused", detail: error.message },
+      { messageId: "3", reason: "refused", detail: error.message },
+    ]);
   });
 
   test("of a removal is handed back too", async () => {
