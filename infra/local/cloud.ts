@@ -13,6 +13,7 @@ import { packageServices } from "./package.ts";
 import { createResources } from "./resources.ts";
 import { type Environment, readSettings } from "./settings.ts";
 import { startHttpSource } from "./sources/http.ts";
+import { startInvokeApi } from "./sources/invoke.ts";
 import { startQueueSource } from "./sources/queue.ts";
 import { startSchedule } from "./sources/schedule.ts";
 import type { EventSource } from "./sources/source.ts";
@@ -33,7 +34,7 @@ export type Stack = {
   queueUrl: string;
   deadLetterQueueUrl: string;
   region: string;
-  endpoints: { dynamodb: string; sqs: string; ec2: string; ssm: string };
+  endpoints: { dynamodb: string; sqs: string; ec2: string; ssm: string; lambda: string };
   pid: number;
 };
 
@@ -128,6 +129,10 @@ export async function startCloud({
       invoke: find(model.apiFunctionName).lambda.invoke,
     });
     sources.push(api);
+    const invokeApi = await startInvokeApi(
+      new Map([...functions].map(([name, { lambda }]) => [name, lambda.invoke])),
+    );
+    sources.push(invokeApi);
     for (const mapping of model.queueMappings) {
       const { lambda, log } = find(mapping.functionName);
       const queueUrl = queueBy(created, mapping.queueArn).url;
@@ -177,7 +182,7 @@ export async function startCloud({
       tableName: model.table.name,
       ...mainQueues(model, created),
       region,
-      endpoints: { dynamodb, sqs, ec2, ssm },
+      endpoints: { dynamodb, sqs, ec2, ssm, lambda: invokeApi.url },
       pid: process.pid,
     };
     const stackFile = join(localDir, "stack.json");

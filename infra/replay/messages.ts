@@ -1,0 +1,73 @@
+import {
+  ChangeMessageVisibilityBatchCommand,
+  GetQueueAttributesCommand,
+  type Message,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from "@aws-sdk/client-sqs";
+
+/** How long a message that is looked at is hidden from others: longer than ten of them take. */
+const HIDDEN_SECONDS = 60;
+
+/** How a replay is watched and stopped. */
+export type Watch = {
+  /** Ends the replay after the messages that are under way. */
+  readonly signal: AbortSignal;
+  onProgress(replayed: number): void;
+};
+
+/**
+ * The queue's messages, ten at a time, each once, until none comes. They stay hidden from others: who
+ * keeps them releases or deletes them. Of a FIFO queue's message group SQS shows no more than ten until
+ * these are deleted.
+ */
+export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenerator<Message[]> {
+  const seen = new Set<string>();
+  for (;;) {
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: queueUrl,
+        MaxNumberOfMessages: 10,
+        // Long polling asks all of SQS's servers; a short poll may find nothing where there is something.
+        WaitTimeSeconds: 1,
+        VisibilityTimeout: HIDDEN_SECONDS,
+        MessageSystemAttributeNames: ["All"],
+        MessageAttributeNames: ["All"],
+      }),
+    );
+    const fresh = Messages.filter(({ MessageId }) => !seen.has(String(MessageId)));
+    if (fresh.length === 0) return;
+    for (const { MessageId } of fresh) seen.add(String(MessageId));
+    yield fresh;
+  }
+}
+
+/** Shows messages again at once. Where that fails they show again by themselves, a minute later. */
+export async function release(
+  sqs: SQSClient,
+  queueUrl: string,
+  messages: readonly Message[],
+): Promise<void> {
+  for (let first = 0; first < messages.length; first += 10) {
+    const Entries = messages.slice(first, first + 10).map(({ ReceiptHandle }, index) => ({
+      Id: String(index),
+      ReceiptHandle,
+      VisibilityTimeout: 0,
+    }));
+    await sqs
+      .send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: queueUrl, Entries }))
+      .catch(() => {});
+  }
+}
+
+/** How many messages lie in a queue, about. */
+export async function countMessages(sqs: SQSClient, queueUrl: string): Promise<number> {
+  const names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] as const;
+  const { Attributes } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: [...names] }),
+  );
+  return names.reduce((sum, name) => sum + Number(Attributes?.[name] ?? 0), 0);
+}
+
+/** When SQS took the message, in epoch milliseconds. */
+export const sentAt = ({ Attributes }: Message): number => Number(Attributes?.SentTimestamp ?? 0);
