@@ -47,3 +47,9 @@ function textOf({ value, unit }: Amount): string {
     : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return unit ? `${text} ${unit}` : text;
 }
+
+/** A table in Markdown, for the README. */
+export function markdownOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line), ""].join("\n");
+}

@@ -65,8 +65,11 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
     table,
     /** What was queued, in order. */
     messages: () => queue.sent.map(({ message }) => message),
-    async call(method: string, url: string, call: Call = {}) {
-      const { statusCode, headers, body } = await app(eventOf(method, url, call), {} as Context);
+    call: (method: string, url: string, call: Call = {}) =>
+      endpoint.answer(eventOf(method, url, call)),
+    /** The answer to an event as API Gateway makes it. */
+    async answer(event: APIGatewayProxyEventV2) {
+      const { statusCode, headers, body } = await app(event, {} as Context);
       const raw = String(body);
       return { status: statusCode, headers: headers ?? {}, body: JSON.parse(raw), raw };
     },

@@ -1,0 +1,36 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { run } from "./campaign.ts";
+import { type Lane, startLane } from "./lane.ts";
+import { SCENARIOS } from "./scenarios.ts";
+
+// The short form of npm run faults: one lane, and of each kind of fault one.
+
+const CHOSEN = [
+  "CreateNetworkAclEntry, runner killed after",
+  "SendMessage, runner killed after",
+  "PutItem block, runner killed after",
+  "PutItem state, runner killed after",
+  "worker → table, engine down",
+  "enforcer → EC2, answer lost after the effect",
+  "queue → worker, duplicated delivery",
+  "queue → worker, poison messages",
+];
+
+let lane: Lane;
+beforeAll(async () => {
+  lane = await startLane();
+}, 120_000);
+afterAll(() => lane?.stop());
+
+test.each(CHOSEN)(
+  "%s: all that was accepted is there, and nothing else",
+  async (name) => {
+    const number = SCENARIOS.findIndex(({ hop, fault }) => `${hop}, ${fault}` === name);
+    const scenario = SCENARIOS[number];
+    if (!scenario) throw new Error("There is no such scenario.");
+    const { accepted, lost, wrong } = await run(lane, scenario, number);
+    expect({ lost, wrong }).toEqual({ lost: [], wrong: [] });
+    expect(accepted).toBeGreaterThan(100);
+  },
+  180_000,
+);

@@ -1,0 +1,294 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { DeleteItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { pause } from "../../infra/local/waiting.ts";
+import { listDeadLetters } from "../../infra/replay/deadLetters.ts";
+import type { Lane } from "./lane.ts";
+import type { Call, Choose, Fault } from "./proxy.ts";
+import type { Promised } from "./storm.ts";
+
+/** One run of the campaign: what goes wrong while a storm rages. */
+export type Scenario = {
+  readonly hop: string;
+  readonly fault: string;
+  /** It needs an ACL that is not full yet. */
+  readonly needsRoom?: boolean;
+  /** Does the harm, and has ended it when it resolves. */
+  harm(lane: Lane, promised: Promised, run: number): Promise<void>;
+  /** What else must hold afterwards; what does not. */
+  verify?(lane: Lane, run: number): Promise<string[]>;
+};
+
+type Matches = (call: Call) => boolean;
+
+const HARM_MS = 3_000;
+const MINUTE_MS = 60_000;
+/** A call that is to kill the runner comes within this time: the slowest is TTL's. */
+const KILL_MS = 45_000;
+
+const calls =
+  (service: Call["service"], pattern: RegExp, body = /^/): Matches =>
+  (call) =>
+    call.service === service && pattern.test(call.action) && body.test(call.body);
+
+/** The pipeline's hops, in the order in which a block takes them. */
+const HOPS: Readonly<Record<string, Matches>> = {
+  "endpoint → queue": (call) =>
+    calls("sqs", /^SendMessage/)(call) && !call.body.includes("-dead.fifo"),
+  "queue → worker": calls("sqs", /^(ReceiveMessage|DeleteMessageBatch)$/),
+  "worker → table": calls(
+    "dynamodb",
+    /^(BatchGetItem|PutItem|DeleteItem)$/,
+    /block#|BatchGet|Keys/,
+  ),
+  "table → enforcer": calls("dynamodb", /^(DescribeStream|GetShardIterator|GetRecords)$/),
+  "enforcer → table": calls(
+    "dynamodb",
+    /^(GetItem|Query|PutItem|UpdateItem)$/,
+    /"state"|#rank|offender#/,
+  ),
+  "enforcer → EC2": calls("ec2", /./),
+  "functions → parameters": calls("ssm", /./),
+};
+
+const FAULTS: readonly (readonly [string, Fault])[] = [
+  ["engine down", "down"],
+  ["5xx", "error"],
+  ["answer lost after the effect", "lostAnswer"],
+  ["throttled", "throttle"],
+  ["slow", "slow"],
+  ["every call twice", "twice"],
+];
+
+function during(hop: string, fault: string, choose: Choose, ms = HARM_MS): Scenario {
+  return {
+    hop,
+    fault,
+    async harm(lane) {
+      lane.choose = choose;
+      await pause(ms);
+      lane.choose = () => undefined;
+    },
+  };
+}
+
+const eachHopAndFault = Object.entries(HOPS).flatMap(([hop, matches]) =>
+  FAULTS.map(([name, fault]) => during(hop, name, (call) => (matches(call) ? fault : undefined))),
+);
+
+const forMinutes = [
+  during(
+    "enforcer → EC2",
+    "throttled for minutes",
+    (call) => (calls("ec2", /Entry$/)(call) ? "throttle" : undefined),
+    1.5 * MINUTE_MS,
+  ),
+  during(
+    "worker → table",
+    "throttled for minutes",
+    (call) => (HOPS["worker → table"]?.(call) ? "throttle" : undefined),
+    1.5 * MINUTE_MS,
+  ),
+];
+
+/** Each call of one block's life, in order: accepted, written, enforced, expired, taken out. */
+const AWAITS: Readonly<Record<string, Matches>> = {
+  SendMessage: calls("sqs", /^SendMessage$/),
+  ReceiveMessage: calls("sqs", /^ReceiveMessage$/),
+  BatchGetItem: calls("dynamodb", /^BatchGetItem$/),
+  "PutItem block": calls("dynamodb", /^PutItem$/, /block#/),
+  DeleteMessageBatch: calls("sqs", /^DeleteMessageBatch$/),
+  GetRecords: calls("dynamodb", /^GetRecords$/),
+  "GetItem state": calls("dynamodb", /^GetItem$/, /"state"/),
+  Query: calls("dynamodb", /^Query$/),
+  DescribeNetworkAcls: calls("ec2", /^DescribeNetworkAcls$/),
+  DescribeVpcs: calls("ec2", /^DescribeVpcs$/),
+  "PutItem state": calls("dynamodb", /^PutItem$/, /"state"/),
+  ReplaceNetworkAclEntry: calls("ec2", /^ReplaceNetworkAclEntry$/),
+  CreateNetworkAclEntry: calls("ec2", /^CreateNetworkAclEntry$/),
+  DeleteNetworkAclEntry: calls("ec2", /^DeleteNetworkAclEntry$/),
+  DeleteItem: calls("dynamodb", /^DeleteItem$/, /block#/),
+  "UpdateItem offender": calls("dynamodb", /^UpdateItem$/, /offender#/),
+};
+
+const killed = (["killBefore", "killAfter"] as const).flatMap((fault) =>
+  Object.entries(AWAITS).map(
+    ([name, matches]): Scenario => ({
+      hop: name,
+      fault: fault === "killBefore" ? "runner killed before" : "runner killed after",
+      needsRoom: /^(Create|Delete)NetworkAclEntry$/.test(name),
+      async harm(lane) {
+        let isFirst = true;
+        lane.choose = (call) => {
+          if (!isFirst || !matches(call)) return undefined;
+          isFirst = false;
+          return fault;
+        };
+        const came = await lane.killed(KILL_MS);
+        lane.choose = () => undefined;
+        if (!came) throw new Error(`There was no call ${name}.`);
+        await lane.restart();
+      },
+    }),
+  ),
+);
+
+const HOUR = 3_600;
+const nowSeconds = () => Math.floor(Date.now() / 1000);
+
+/** A message as the endpoint queues it. */
+const messageOf = (cidr: string, change: object = {}) => ({
+  ...{ kind: "block", cidr, family: cidr.includes(":") ? 6 : 4, severity: 9, reason: "fault" },
+  ...{ detector: "campaign", weight: 1, byOperator: false, requestId: `by-hand-${cidr}` },
+  ...{ reportedAt: Date.now(), expiresAt: nowSeconds() + HOUR, ...change },
+});
+
+async function queue(lane: Lane, body: string): Promise<void> {
+  await lane.clients.sqs.send(
+    new SendMessageCommand({
+      QueueUrl: lane.queues().main,
+      MessageBody: body,
+      MessageGroupId: lane.cloud().stack.aclId,
+      MessageDeduplicationId: crypto.randomUUID(),
+    }),
+  );
+}
+
+const poisonOf = (run: number): readonly string[] =>
+  [
+    { kind: "surprise" },
+    messageOf(`46.${run}.0.2`),
+    messageOf(`46.${run}.0.0/8`),
+    messageOf(`46.${run}.0.3/32`, { severity: 1e300 }),
+    messageOf(`46.${run}.0.4/32`, { expiresAt: "tomorrow" }),
+    messageOf(`46.${run}.0.5/32`, { family: 6 }),
+  ]
+    // The same texts when they are looked for.
+    .map((message) => JSON.stringify({ ...message, reportedAt: run }))
+    .map((text) => text.replace(/"expiresAt":\d+/, '"expiresAt":9999999999'))
+    .concat(`not JSON ${run}`, `{"kind":"block","cidr":"46.${run}.0.1/32"`);
+
+const poisonMessages: Scenario = {
+  hop: "queue → worker",
+  fault: "poison messages",
+  async harm(lane, _promised, run) {
+    for (const poison of poisonOf(run)) await queue(lane, poison);
+  },
+  async verify(lane, run) {
+    const { letters } = await listDeadLetters(lane.clients.sqs, lane.queues().dead);
+    const reasons = new Map(letters.map(({ body, reason }) => [body, reason]));
+    return poisonOf(run)
+      .filter((body) => !/^invalid_/.test(reasons.get(body) ?? ""))
+      .map((body) => `no dead letter: ${body}`);
+  },
+};
+
+const deadLetterFaults = FAULTS.map(
+  ([fault, effect]): Scenario => ({
+    hop: "worker → dead letters",
+    fault,
+    async harm(lane, _promised, run) {
+      lane.choose = ({ action, body }) =>
+        action === "SendMessage" && body.includes("-dead.fifo") ? effect : undefined;
+      await poisonMessages.harm(lane, _promised, run);
+      await pause(HARM_MS);
+      lane.choose = () => undefined;
+    },
+    ...(poisonMessages.verify && { verify: poisonMessages.verify }),
+  }),
+);
+
+/** Items under a block's key that are no blocks; they come, and they go. */
+const poisonRecords: Scenario = {
+  hop: "table → enforcer",
+  fault: "poison stream records",
+  async harm(lane, _promised, run) {
+    const { aclId, tableName: TableName } = lane.cloud().stack;
+    const good = { family: { N: "4" }, expiresAt: { N: String(nowSeconds() + HOUR) } };
+    const bad = [
+      {},
+      { ...good, cidr: { S: "nonsense" }, rank: { S: "4#99" } },
+      { ...good, cidr: { N: "12" }, rank: { S: "4#98" }, severity: { S: "high" } },
+      { ...good, family: { N: "5" }, rank: { S: "4#97" } },
+      { expiresAt: { S: "never" }, rank: { S: "6#96" } },
+      { rank: { S: "#" }, hits: { M: {} } },
+    ];
+    const keys = bad.map((_item, index) => ({
+      aclId: { S: aclId },
+      sk: { S: `block#47.${run}.0.${index}/32` },
+    }));
+    const { dynamodb } = lane.clients;
+    for (const [index, item] of bad.entries()) {
+      const Item = { ...keys[index], ...item };
+      await dynamodb.send(new PutItemCommand({ TableName, Item }));
+    }
+    await pause(HARM_MS);
+    for (const Key of keys) await dynamodb.send(new DeleteItemCommand({ TableName, Key }));
+  },
+};
+
+const expiredIterator = during("table → enforcer", "expired iterator", ({ action }) =>
+  action === "GetRecords" ? "expired" : undefined,
+);
+
+/** SQS deletes nothing, so that it delivers all again. */
+const duplicates = during("queue → worker", "duplicated delivery", ({ action }) =>
+  action === "DeleteMessageBatch" ? "down" : undefined,
+);
+
+/** The enforcer's stream begins again with the oldest record. */
+const replayedStream: Scenario = {
+  hop: "table → enforcer",
+  fault: "duplicated delivery",
+  async harm(lane) {
+    await lane.kill();
+    rmSync(join(lane.dir, "state", "checkpoints-enforcer.json"), { force: true });
+    await lane.restart();
+  },
+};
+
+/** Messages come again later, older after newer, shorter and weaker after longer and stronger. */
+const disorder: Scenario = {
+  hop: "queue → worker",
+  fault: "redelivery out of group order",
+  async harm(lane, promised) {
+    const addresses = [...promised.blocks.keys()].slice(0, 10);
+    for (const [index, cidr] of addresses.entries()) {
+      const age = 1_000 * (10 - index);
+      const change = { reportedAt: Date.now() - age, severity: 1, expiresAt: nowSeconds() + 5 };
+      await queue(lane, JSON.stringify(messageOf(cidr, change)));
+    }
+  },
+};
+
+/** Endpoints whose clocks are a minute and a half off. */
+const skewedClocks: Scenario = {
+  hop: "endpoint → queue",
+  fault: "clock skew",
+  async harm(lane, promised, run) {
+    for (const [index, skewSeconds] of [-90, 90].entries()) {
+      const cidr = `48.${run}.0.${4 * index}/32`;
+      const reportedAt = Date.now() + 1000 * skewSeconds;
+      const expiresAt = nowSeconds() + skewSeconds + 600;
+      await queue(lane, JSON.stringify(messageOf(cidr, { reportedAt, expiresAt })));
+      promised.blocks.set(cidr, expiresAt);
+      promised.accepted++;
+    }
+  },
+};
+
+/** The whole campaign, those that take longest first. */
+export const SCENARIOS: readonly Scenario[] = [
+  ...forMinutes,
+  ...killed,
+  replayedStream,
+  ...eachHopAndFault,
+  ...deadLetterFaults,
+  poisonMessages,
+  poisonRecords,
+  expiredIterator,
+  duplicates,
+  disorder,
+  skewedClocks,
+];

@@ -1,0 +1,139 @@
+import { pause } from "../../infra/local/waiting.ts";
+import { createRandom } from "../bench/random.ts";
+import { inParallel } from "../bench/statistics.ts";
+import type { Lane } from "./lane.ts";
+
+/** What detectors and operators were promised. */
+export type Promised = {
+  /** The latest end, in epoch seconds, of each range that was accepted. */
+  readonly blocks: Map<string, number>;
+  readonly unblocked: Set<string>;
+  accepted: number;
+  /** Answers other than 2xx, lost answers included: the caller tried again. */
+  refused: number;
+};
+
+type Report = { ip: string; severity: number; expiryTime: number };
+
+const CONCURRENCY = 6;
+const RETRY_MS = 200;
+/** A detector that is refused so long gives up. */
+const PATIENCE_MS = 90_000;
+
+export const newPromises = (): Promised => ({
+  blocks: new Map(),
+  unblocked: new Set(),
+  accepted: 0,
+  refused: 0,
+});
+
+/**
+ * A storm of about 150 requests for 36 addresses: each several times, some severer than before, some
+ * for a few seconds only, some together in one request; at the end some are unblocked. `pass` is
+ * called when a third of them is through.
+ */
+export async function storm(
+  lane: Lane,
+  promised: Promised,
+  run: number,
+  pass: () => void,
+): Promise<void> {
+  const random = createRandom(run);
+  const addresses = addressesOf(run);
+  const reports: Report[][] = addresses.flatMap((ip, index) => {
+    const severity = random.between(1, 8);
+    const expiryTime = index % 6 === 0 ? random.between(3, 6) : 600;
+    return Array.from({ length: random.between(3, 5) }, (_, time) => [
+      { ip, severity: severity + (time === 3 ? 2 : 0), expiryTime },
+    ]);
+  });
+  const some = () => random.between(0, addresses.length - 11);
+  const bulks = [some(), some()].map((from) =>
+    addresses.slice(from, from + 10).map((ip): Report => ({ ip, severity: 5, expiryTime: 600 })),
+  );
+  const requests = shuffled([...reports, ...bulks], random);
+  let sent = 0;
+  await inParallel(requests.length, CONCURRENCY, async (index) => {
+    await report(lane, promised, requests[index] ?? []);
+    if (++sent === Math.ceil(requests.length / 3)) pass();
+  });
+  for (const ip of [addresses[1], addresses[29]]) if (ip) await unblock(lane, promised, ip);
+}
+
+/** Every address of a run is its own; no two are neighbours, so that none merge. */
+function addressesOf(run: number): string[] {
+  const four = Array.from({ length: 28 }, (_, n) => `45.${run >> 8}.${run & 255}.${4 * n}`);
+  const six = Array.from(
+    { length: 8 },
+    (_, n) => `2a00:${(run + 1).toString(16)}::${(4 * n).toString(16)}`,
+  );
+  return [...four, ...six];
+}
+
+/** As detectors do: again and again until it is accepted. */
+export async function report(
+  lane: Lane,
+  promised: Promised,
+  reports: readonly Report[],
+): Promise<void> {
+  const [first] = reports;
+  const body =
+    reports.length === 1
+      ? first
+      : {
+          ips: reports.map(({ ip }) => ip),
+          severity: first?.severity,
+          expiryTime: first?.expiryTime,
+        };
+  const answer = await insist(lane, promised, "/blacklistip", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const results = (answer.results ?? [answer]) as {
+    status: string;
+    cidr: string;
+    expiresAt: number;
+  }[];
+  for (const { status, cidr, expiresAt } of results) {
+    if (status !== "queued") continue;
+    promised.accepted++;
+    promised.blocks.set(cidr, Math.max(expiresAt, promised.blocks.get(cidr) ?? 0));
+  }
+}
+
+async function unblock(lane: Lane, promised: Promised, ip: string): Promise<void> {
+  const token = lane.cloud().stack.operatorToken;
+  await insist(lane, promised, `/blacklistip?ip=${ip}`, { method: "DELETE", token });
+  promised.unblocked.add(ip.includes(":") ? `${ip}/128` : `${ip}/32`);
+}
+
+async function insist(
+  lane: Lane,
+  promised: Promised,
+  path: string,
+  init: Parameters<ReturnType<Lane["cloud"]>["call"]>[1],
+): Promise<Record<string, unknown>> {
+  for (const until = Date.now() + PATIENCE_MS; Date.now() < until; ) {
+    try {
+      const signal = AbortSignal.timeout(10_000);
+      const response = await lane.cloud().call(path, { ...init, signal });
+      const body = (await response.json()) as Record<string, unknown>;
+      if (response.ok) return body;
+      if (response.status < 500) throw new TypeError(`${response.status} for ${path}`);
+    } catch (error) {
+      if (error instanceof TypeError && /^4\d\d/.test(error.message)) throw error;
+    }
+    promised.refused++;
+    await pause(RETRY_MS);
+  }
+  throw new Error(`Never accepted: ${path}`);
+}
+
+function shuffled<T>(items: T[], { between }: ReturnType<typeof createRandom>): T[] {
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = between(0, last);
+    [items[last], items[other]] = [items[other] as T, items[last] as T];
+  }
+  return items;
+}
