@@ -6,6 +6,8 @@ import { DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../../support/tokens.ts";
 
 export const UNKNOWN_TOKEN = "c41d08-token-of-nobody";
 
+const CALLER = "198.51.100.7";
+
 const byte = fc.integer({ min: 0, max: 255 });
 const hextet = fc.integer({ min: 0, max: 0xffff });
 const four = fc.tuple(byte, byte, byte, byte).map((bytes) => bytes.join("."));
@@ -50,6 +52,14 @@ const odd = fc.oneof(
   fc.tuple(four, fc.string({ maxLength: 3 })).map((parts) => parts.join("")),
   fc.constant("1".repeat(10_000)),
 );
+/** One character too many. */
+const spoilt = fc
+  .tuple(
+    publicFour,
+    fc.nat(15),
+    fc.constantFrom("\u0000", "\n", " ", "%", "/", ":", ".", "0", "\ud800"),
+  )
+  .map(([address, at, extra]) => address.slice(0, at) + extra + address.slice(at));
 const ranged = fc
   .tuple(fc.oneof(four, publicFour, six, publicSix, embedded), prefix)
   .map((p) => p.join("/"));
@@ -60,6 +70,8 @@ const address = fc.oneof(
   { weight: 2, arbitrary: fc.oneof(four, six, embedded) },
   { weight: 2, arbitrary: special },
   { weight: 3, arbitrary: odd },
+  { weight: 2, arbitrary: spoilt },
+  { weight: 1, arbitrary: fc.constantFrom(CALLER, `${CALLER}/24`, `::ffff:${CALLER}`) },
 );
 
 /** What JSON can hold where something else is expected. */
@@ -229,7 +241,7 @@ export const request: fc.Arbitrary<APIGatewayProxyEventV2> = fc
     encoding,
     garbling,
     split: fc.boolean(),
-    sourceIp: fc.oneof(publicFour, publicSix, fc.constant("198.51.100.7")),
+    sourceIp: fc.oneof(publicFour, publicSix, fc.constant(CALLER)),
   })
   .map(({ call: [method = "", path = ""], fields, ...parts }) => {
     const { token, contentType, writing, encoding, garbling, split, sourceIp } = parts;

@@ -104,10 +104,13 @@ export function startOracle() {
       const said = [raw, JSON.stringify(sent), ...lines].join();
       must(!secrets.some((secret) => said.includes(secret)), "a token is told");
 
+      for (const { cidr } of sent) everQueued.add(cidr);
       for (const message of sent) {
         must(v.safeParse(messageSchema, message).success, "the worker could not read it");
-        everQueued.add(message.cidr);
-        if (message.kind === "unblock") continue;
+        if (message.kind === "unblock") {
+          must(tokensIn(event).includes(OPERATOR_TOKEN), "unblocked by a detector");
+          continue;
+        }
         const prefix = Number(message.cidr.split("/")[1]);
         must(!isProtected(message.cidr), `queued what is never blocked, ${message.cidr}`);
         must(
@@ -118,7 +121,8 @@ export function startOracle() {
         must(!isIn(sourceIp, message.cidr), `queued the caller's own address, ${message.cidr}`);
       }
       must(sent.length === 0 || status === 202, "queued, and not told");
-      must(sent.length === 0 || hasToken(event), "queued without a token");
+      must(sent.length === 0 || tokensIn(event).length > 0, "queued without a token");
+      must(!body.blocks || tokensIn(event).includes(OPERATOR_TOKEN), "listed to a detector");
 
       const refusals = [body, ...(body.results ?? [])].filter(({ error }) => error);
       for (const { error } of refusals) {
@@ -141,9 +145,9 @@ export function startOracle() {
   };
 }
 
-/** Whether a token of somebody's is anywhere in the request. */
-function hasToken({ headers, rawQueryString, body, isBase64Encoded }: APIGatewayProxyEventV2) {
+/** The tokens of somebody's that are anywhere in the request. */
+function tokensIn({ headers, rawQueryString, body, isBase64Encoded }: APIGatewayProxyEventV2) {
   const text = isBase64Encoded ? Buffer.from(body ?? "", "base64").toString() : (body ?? "");
   const all = `${headers.authorization} ${rawQueryString} ${text}`;
-  return [DETECTOR_TOKEN, OPERATOR_TOKEN].some((token) => all.includes(token));
+  return [DETECTOR_TOKEN, OPERATOR_TOKEN].filter((token) => all.includes(token));
 }
