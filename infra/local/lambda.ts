@@ -120,7 +120,10 @@ export function createFunction(
     if (environment.alive) idle.push(environment);
     else environments.delete(environment);
     const ms = (performance.now() - startedAt).toFixed(0);
-    log.line(`REPORT RequestId: ${requestId} Duration: ${ms} ms`);
+    const usedMb = Math.ceil(environment.maxMemoryBytes / 2 ** 20);
+    log.line(
+      `REPORT RequestId: ${requestId} Duration: ${ms} ms Memory Size: ${model.memoryMb} MB Max Memory Used: ${usedMb} MB`,
+    );
     if (!outcome.ok) log.line(`ERROR RequestId: ${requestId} ${JSON.stringify(outcome.error)}`);
     return outcome;
   }

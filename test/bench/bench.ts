@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import pc from "picocolors";
 import { messageOf } from "../../infra/local/errors.ts";
@@ -5,19 +6,20 @@ import { writeJson } from "../../infra/local/files.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { within } from "../../infra/local/waiting.ts";
 import { acceptRatio } from "./accept.ts";
+import { drawCharts } from "./charts.ts";
 import { coldStart } from "./coldStart.ts";
 import { compression } from "./compression.ts";
 import { convergeRatio } from "./convergeRatio.ts";
 import { ec2CallsPerChange } from "./ec2Calls.ts";
 import type { Figure, Measurement } from "./figure.ts";
 import { planTime } from "./planTime.ts";
-import { machine, machineText, tableOf } from "./report.ts";
+import { machine, machineText, markdownTableOf, tableOf } from "./report.ts";
 import { startStage } from "./stage.ts";
 import { storm } from "./storm.ts";
 
 // npm run bench: each figure against its own floor, both measured in this run on this machine.
 // Arguments: the names of the measurements to run; without any, all of them, and they are written to
-// .local/bench.json.
+// .local/bench.json and, as a table and as charts for the README, to .local/bench.md and docs/bench.
 
 const MINUTE = 60_000;
 const WHOLE_RUN_MS = 7.5 * MINUTE;
@@ -59,8 +61,10 @@ console.log(tableOf(figures));
 console.log(pc.dim(`Measured in ${seconds} s: ${machineText()}.`));
 if (asked.length === 0) {
   const date = new Date().toISOString();
-  const file = join(PROJECT_ROOT, ".local", "bench.json");
-  writeJson(file, { date, seconds, machine: machine(), figures });
+  const bench = { date, seconds, machine: machine(), figures };
+  writeJson(join(PROJECT_ROOT, ".local", "bench.json"), bench);
+  writeFileSync(join(PROJECT_ROOT, ".local", "bench.md"), markdownTableOf(figures));
+  if (process.exitCode === undefined) drawCharts(bench);
 }
 // What a measurement that was given up still has open must not keep the process.
 process.exit();

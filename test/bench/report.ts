@@ -40,6 +40,18 @@ export function tableOf(figures: readonly Figure[]): string {
   return table.toString();
 }
 
+/** The figures as a table for the README. */
+export function markdownTableOf(figures: readonly Figure[]): string {
+  const rows = figures.map(({ name, what, value, floor, ratio, goal }) => [
+    `\`${name}\` ${what}`,
+    textOf(value),
+    floor ? `${textOf(floor)} (${floor.what})` : "",
+    ratio === undefined ? "" : textOf({ value: ratio }),
+    goal ? `${goal.text}: ${goal.isMet ? "met" : "not met"}` : "",
+  ]);
+  return markdownOf(["figure", "value", "floor", "ratio", "goal"], rows);
+}
+
 function textOf({ value, unit }: Amount): string {
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
   const text = Number.isInteger(value)

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { startStack } from "../../infra/local/demo/stack.ts";
@@ -24,6 +25,7 @@ const CONCURRENCY = 32;
 const START_MS = 90_000;
 const BLOCK_MS = 15_000;
 const DRAIN_MS = 60_000;
+const FUNCTIONS = ["blacklist", "worker", "enforcer"] as const;
 const ACL_ID = DEFAULT_VPC.defaultNetworkAclId;
 
 /**
@@ -78,6 +80,7 @@ async function underStorm(stage: Stage, proxies: Proxies): Promise<Observed> {
       alertsPerSecond: ALERTS / seconds,
       refused: detectors.refused(),
       counts: await proxies.counts(),
+      memory: memoryOf(join(stage.dir, "cloud", "logs")),
       ...drained,
     };
   } finally {
@@ -124,6 +127,21 @@ async function rage(detectors: Detectors): Promise<Map<string, number>> {
     acceptedAt.set(cidr, Math.min(at, acceptedAt.get(cidr) ?? at));
   });
   return acceptedAt;
+}
+
+/** By the REPORT lines of the functions' logs, in megabytes. */
+function memoryOf(logDir: string): Observed["memory"] {
+  return FUNCTIONS.map((name) => {
+    const log = readFileSync(join(logDir, `${name}.log`), "utf8");
+    const reports = log.matchAll(/Memory Size: (\d+) MB Max Memory Used: (\d+) MB/g);
+    const used = [...reports].map(([, size, max]) => ({ size: Number(size), max: Number(max) }));
+    return {
+      name,
+      sizeMb: used[0]?.size ?? 0,
+      firstMb: used[0]?.max ?? 0,
+      peakMb: Math.max(...used.map(({ max }) => max)),
+    };
+  });
 }
 
 /** Waits until the ACL is what the table wants and the queue is empty; tells what the table has. */

@@ -13,6 +13,13 @@ export type Observed = {
   readonly alertsPerSecond: number;
   readonly refused: number;
   readonly counts: Counts;
+  /** Of each function, in megabytes. */
+  readonly memory: readonly {
+    readonly name: string;
+    readonly sizeMb: number;
+    readonly firstMb: number;
+    readonly peakMb: number;
+  }[];
   /** The addresses that have a block in the table afterwards. */
   readonly written: ReadonlySet<string>;
   readonly deadLetters: number;
@@ -60,7 +67,17 @@ export function stormFigures(observed: Observed): Figure[] {
   const changed = changedRules(granted);
   const callsPerChange = granted.length / changed;
 
+  const memoryFigures = observed.memory.map(
+    ({ name, sizeMb, firstMb, peakMb }): Figure => ({
+      name: `memoryMb ${name}`,
+      what: `most memory in use after an invocation, of ${sizeMb} MB; the function's own, without Node.js`,
+      value: { value: peakMb, unit: "MB" },
+      floor: { what: "after its first invocation", value: firstMb, unit: "MB" },
+      ratio: peakMb / firstMb,
+    }),
+  );
   return [
+    ...memoryFigures,
     {
       name: "lost",
       what: `of ${addresses} addresses accepted in ${alerts.toLocaleString("en")} alerts, ${Math.round(observed.alertsPerSecond)} alerts/s`,

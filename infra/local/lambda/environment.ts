@@ -13,6 +13,8 @@ export type Outcome = { ok: true; payload: unknown } | { ok: false; error: Funct
 export type Environment = {
   /** Whether it may be used again: not after a timeout, a crash or a failed initialisation. */
   readonly alive: boolean;
+  /** The most memory that was in use at the end of an invocation. */
+  readonly maxMemoryBytes: number;
   invoke(requestId: string, event: unknown, timeoutMs: number): Promise<Outcome>;
   terminate(): Promise<void>;
 };
@@ -41,6 +43,7 @@ export function createEnvironment(
   log.take(worker.stderr);
 
   let alive = true;
+  let maxMemoryBytes = 0;
   let crash: FunctionError | undefined;
   let listener: ((report: Report | undefined) => void) | undefined;
   worker.on("message", (report: Report) => listener?.(report));
@@ -83,6 +86,9 @@ export function createEnvironment(
     get alive() {
       return alive;
     },
+    get maxMemoryBytes() {
+      return maxMemoryBytes;
+    },
     async invoke(requestId, event, timeoutMs) {
       const started = await initialised;
       if (started?.kind === "init-error") return end(started.error);
@@ -96,6 +102,9 @@ export function createEnvironment(
         deadlineMs: Date.now() + timeoutMs,
       } satisfies Invocation);
       const report = await within(timeoutMs, answer);
+      if (report && "memoryBytes" in report) {
+        maxMemoryBytes = Math.max(maxMemoryBytes, report.memoryBytes);
+      }
       if (report?.kind === "result") return { ok: true, payload: JSON.parse(report.payload) };
       if (report?.kind === "error") return { ok: false, error: report.error };
       return end(alive ? timedOut(requestId, timeoutMs) : exited(requestId));

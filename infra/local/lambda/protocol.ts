@@ -19,9 +19,12 @@ export type Boot = {
 /** One invocation; the event as JSON, as it comes to a function. */
 export type Invocation = { requestId: string; event: string; deadlineMs: number };
 
-/** What an execution environment reports: that it is initialised, then the end of each invocation. */
+/**
+ * What an execution environment reports: that it is initialised, then the end of each invocation, with
+ * the memory in use then.
+ */
 export type Report =
   | { kind: "ready" }
   | { kind: "init-error"; error: FunctionError }
-  | { kind: "result"; payload: string }
-  | { kind: "error"; error: FunctionError };
+  | { kind: "result"; payload: string; memoryBytes: number }
+  | { kind: "error"; error: FunctionError; memoryBytes: number };

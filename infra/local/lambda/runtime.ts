@@ -3,6 +3,7 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { getHeapStatistics } from "node:v8";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Context } from "aws-lambda";
 import type { Boot, FunctionError, Invocation, Report } from "./protocol.ts";
@@ -60,10 +61,16 @@ async function run(handler: Handler, { requestId, event, deadlineMs }: Invocatio
   };
   try {
     const result = await handler(JSON.parse(event), context);
-    report({ kind: "result", payload: JSON.stringify(result) ?? "null" });
+    report({ kind: "result", payload: JSON.stringify(result) ?? "null", ...memory() });
   } catch (error) {
-    report({ kind: "error", error: asFunctionError(error) });
+    report({ kind: "error", error: asFunctionError(error), ...memory() });
   }
+}
+
+/** The thread's own heap and what hangs on it; not Node.js itself, which the functions share here. */
+function memory(): { memoryBytes: number } {
+  const { used_heap_size, external_memory, malloced_memory } = getHeapStatistics();
+  return { memoryBytes: used_heap_size + external_memory + malloced_memory };
 }
 
 function asFunctionError(thrown: unknown): FunctionError {
