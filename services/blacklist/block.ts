@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import type { BlockMessage } from "../../shared/aws/queue.ts";
-import { contains, parseCidr } from "../../shared/domain/cidr.ts";
+import { type Cidr, contains, parseCidr } from "../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { badRequest, Refusal, unavailable } from "./errors.ts";
@@ -79,6 +80,15 @@ export async function blockAll(
   return { status, body: { results } };
 }
 
+/** A detector calls again and again, from the same address. */
+const callers = new LRUCache<string, Cidr>({ max: 1_000 });
+
+function callerAddress(sourceIp: string): Cidr {
+  const address = callers.get(sourceIp) ?? parseCidr(sourceIp);
+  callers.set(sourceIp, address);
+  return address;
+}
+
 /** The message to queue for an address, or why it is ignored. @throws Refusal */
 function judge(
   fields: Fields,
@@ -100,7 +110,7 @@ function judge(
     code: "invalid_severity",
   });
   const reason = reasonOf(fields);
-  const why = contains(cidr, parseCidr(sourceIp))
+  const why = contains(cidr, callerAddress(sourceIp))
     ? "the caller's own address"
     : protectedBy(neverBlock, cidr)?.why;
   if (why) {

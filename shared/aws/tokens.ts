@@ -20,7 +20,8 @@ const tokenList = v.array(
   }),
 );
 
-type TokenList = v.InferOutput<typeof tokenList>;
+/** A caller, and the digest of its token. */
+type Holder = Caller & { readonly digest: Buffer };
 
 /** The parameter holds no list of tokens. The message says where, never what: it may be a token. */
 export class TokenListError extends Error {
@@ -42,7 +43,7 @@ export function createTokens(
   parameterName: string,
   log: Pick<Logger, "error">,
 ): Tokens {
-  let known: { readonly value: string; readonly list: TokenList } | undefined;
+  let known: { readonly value: string; readonly list: readonly Holder[] } | undefined;
   return {
     async callerOf(token) {
       try {
@@ -53,16 +54,19 @@ export function createTokens(
         if (!known) throw error;
       }
       const digest = createHash("sha256").update(token).digest();
-      return known.list.filter(({ sha256 }) =>
-        timingSafeEqual(Buffer.from(sha256, "hex"), digest),
-      )[0];
+      return known.list.filter((holder) => timingSafeEqual(holder.digest, digest))[0];
     },
   };
 }
 
-function parseTokenList(value: string): TokenList {
+function parseTokenList(value: string): Holder[] {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenList), value);
-  if (result.success) return result.output;
+  if (result.success) {
+    return result.output.map(({ sha256, ...caller }) => ({
+      ...caller,
+      digest: Buffer.from(sha256, "hex"),
+    }));
+  }
   const place = v.getDotPath(result.issues[0]) ?? "the top";
   throw new TokenListError(`The list of tokens is malformed at ${place}.`);
 }

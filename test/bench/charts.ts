@@ -52,7 +52,7 @@ function chartsOf(figures: readonly Figure[]): Record<string, Chart> {
   const ratios = [
     ["requests accepted ÷ bare SendMessage, 1 at a time", find("acceptRatio ×1").ratio],
     ["the same, 8 at a time", find("acceptRatio ×8").ratio],
-    ["converge with 100,000 waiting ÷ with 100", find("convergeRatio100k").ratio],
+    ["converge with 100,000 waiting ÷ with 100", find("convergeRatio100k").value.value],
     ["block writes ÷ addresses in batches", find("writesPerAddressAndBatch").value.value],
     ["EC2 calls ÷ changed rules", find("ec2CallsPerChange").value.value],
     ...["blacklist", "worker", "enforcer"].map(
@@ -64,7 +64,7 @@ function chartsOf(figures: readonly Figure[]): Record<string, Chart> {
     "time-to-block": {
       title: "From acceptance to the entry in the network ACL",
       about:
-        "quiet: one at a time; storm: 10,000 alerts for 500 addresses; throttled: as AWS throttles",
+        "quiet: one at a time; storm: 10,000 alerts for 500 addresses; throttled: as AWS throttles (logarithmic)",
       categories: times.map(({ kind, p }) => `${kind}, ${p}`),
       series: [
         { name: "measured", values: times.map(({ value }) => value.value) },
@@ -101,6 +101,7 @@ function chartsOf(figures: readonly Figure[]): Record<string, Chart> {
 function svgOf(chart: Chart, { date, machine }: Bench): string {
   const { title, about, categories, series, isLogarithmic = false, unit } = chart;
   const height = 130 + categories.length * (series.length > 1 ? 38 : 28);
+  const longest = Math.max(...categories.map(({ length }) => length));
   const picture = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   const source = `${date.slice(0, 10)}, ${machine.cores} cores, ${machine.memoryGb} GB, Node ${machine.node}`;
   picture.setOption({
@@ -113,8 +114,15 @@ function svgOf(chart: Chart, { date, machine }: Bench): string {
       textStyle: { fontSize: 16, color: INK },
       subtextStyle: { fontSize: 12, color: FAINT, lineHeight: 17 },
     },
-    legend: { show: series.length > 1, bottom: 8, left: 16, textStyle: { color: INK } },
-    grid: { left: 16, right: 84, top: 84, bottom: series.length > 1 ? 40 : 16, containLabel: true },
+    legend: {
+      show: series.length > 1,
+      bottom: 8,
+      left: 16,
+      itemGap: 28,
+      textStyle: { color: INK },
+    },
+    // Without a browser nobody knows how wide a text is.
+    grid: { left: 24 + 6.6 * longest, right: 84, top: 84, bottom: series.length > 1 ? 48 : 16 },
     xAxis: { type: isLogarithmic ? "log" : "value", min: isLogarithmic ? 10 : 0, show: false },
     yAxis: {
       ...{ type: "category", data: [...categories], inverse: true },
