@@ -19,7 +19,7 @@ import { storm } from "./storm.ts";
 
 // npm run bench: each figure against its own floor, both measured in this run on this machine.
 // Arguments: the names of the measurements to run; without any, all of them, and they are written to
-// .local/bench.json and, as a table and as charts for the README, to .local/bench.md and docs/bench.
+// .local/bench.json and, as a table and as charts for the README, to docs/bench.
 
 const MINUTE = 60_000;
 const WHOLE_RUN_MS = 7.5 * MINUTE;
@@ -63,8 +63,12 @@ if (asked.length === 0) {
   const date = new Date().toISOString();
   const bench = { date, seconds, machine: machine(), figures };
   writeJson(join(PROJECT_ROOT, ".local", "bench.json"), bench);
-  writeFileSync(join(PROJECT_ROOT, ".local", "bench.md"), markdownTableOf(figures));
-  if (process.exitCode === undefined) drawCharts(bench);
+  if (process.exitCode === undefined) {
+    drawCharts(bench);
+    const title = `# All figures of \`npm run bench\`\n\n${date.slice(0, 10)}, ${machineText()}.\n\n`;
+    const file = join(PROJECT_ROOT, "docs", "bench", "figures.md");
+    writeFileSync(file, title + markdownTableOf(figures));
+  }
 }
 // What a measurement that was given up still has open must not keep the process.
 process.exit();
