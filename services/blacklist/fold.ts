@@ -1,66 +1,87 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { BlockMessage, Queue, UnblockMessage } from "../../shared/aws/queue.ts";
+import {
+  type BlockMessage,
+  type Queue,
+  QueueUnavailableError,
+  type UnblockMessage,
+} from "../../shared/aws/queue.ts";
+import type { Unblocks } from "./unblocks.ts";
 
-/** How many addresses a warm function remembers. */
+/** How many words a warm function remembers. */
 const MAX_REMEMBERED = 10_000;
 
-/** SQS remembers a deduplication id for five minutes. */
-const SQS_MEMORY_MS = 300_000;
+/** What was sent, and how many unblocks there had been by then. */
+type Word = { readonly message: BlockMessage; readonly unblocks: number };
 
 /**
  * Folds repeats before they cost a call: a storm is mostly the same words about the same addresses.
  * The same word is the same detector about the same address, neither for longer nor more severe,
- * within the fold's window. SQS folds across functions by deduplication id, a bounded memory in the
- * warm function folds before the send. A send that failed is not remembered.
- *
- * After an unblock the same word is a new one: the address must be blocked again.
+ * within the fold's window and with no unblock in between. SQS folds across functions by deduplication
+ * id, a bounded memory in the warm function folds before the send. A send that failed is not
+ * remembered. While nobody can tell whether there was an unblock, nothing folds.
  */
-export function createFold(queue: Queue) {
-  const words = new LRUCache<string, BlockMessage>({ max: MAX_REMEMBERED });
-  const unblocks = new LRUCache<string, string>({ max: MAX_REMEMBERED, ttl: SQS_MEMORY_MS });
+export function createFold(queue: Queue, unblocks: Unblocks) {
+  const words = new LRUCache<string, Word>({ max: MAX_REMEMBERED });
   const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr} ${detector}`;
+
+  /** The message that this one folds into. */
+  function earlierThan(message: BlockMessage, count: number | undefined): BlockMessage | undefined {
+    const earlier = words.get(keyOf(message));
+    if (!earlier || earlier.unblocks !== count) return undefined;
+    return foldsInto(message, earlier.message) ? earlier.message : undefined;
+  }
+
+  function remember(message: BlockMessage, count: number | undefined): void {
+    if (count !== undefined) words.set(keyOf(message), { message, unblocks: count });
+  }
 
   return {
     /** Sends the message, or answers the one that it folds into. @throws QueueUnavailableError */
     async send(message: BlockMessage): Promise<BlockMessage> {
-      const key = keyOf(message);
-      const earlier = words.get(key);
-      const after = unblocks.get(message.cidr);
-      if (earlier && foldsInto(message, earlier)) return earlier;
-      await queue.send(message, deduplicationId(message, after));
-      words.set(key, message);
+      const count = await unblocks.count();
+      const earlier = earlierThan(message, count);
+      if (earlier) return earlier;
+      await queue.send(message, deduplicationId(message, count));
+      remember(message, count);
       return message;
     },
 
     /** As `send` for each message; undefined in the place of one that the queue could not take. */
     async sendAll(messages: readonly BlockMessage[]): Promise<(BlockMessage | undefined)[]> {
+      const count = await unblocks.count();
       const answers = new Map<BlockMessage, BlockMessage | undefined>();
       const fresh: BlockMessage[] = [];
       for (const message of messages) {
-        const earlier = words.get(keyOf(message));
-        if (earlier && foldsInto(message, earlier)) answers.set(message, earlier);
+        const earlier = earlierThan(message, count);
+        if (earlier) answers.set(message, earlier);
         else fresh.push(message);
       }
       const stored = await queue.sendAll(
-        fresh.map((message) => ({
-          message,
-          deduplicationId: deduplicationId(message, unblocks.get(message.cidr)),
-        })),
+        fresh.map((message) => ({ message, deduplicationId: deduplicationId(message, count) })),
       );
       for (const [index, message] of fresh.entries()) {
         if (!stored[index]) continue;
-        words.set(keyOf(message), message);
+        remember(message, count);
         answers.set(message, message);
       }
       return messages.map((message) => answers.get(message));
     },
 
-    /** @throws QueueUnavailableError */
+    /**
+     * An unblock never folds. Once this resolves, no report folds into one from before it.
+     * @throws QueueUnavailableError
+     */
     async sendUnblock(message: UnblockMessage): Promise<void> {
+      const counted = (counting: Promise<void>) =>
+        counting.catch((cause) => {
+          throw new QueueUnavailableError("The unblock could not be counted.", { cause });
+        });
+      // Nothing is accepted that could not be announced.
+      await counted(unblocks.add());
       await queue.send(message, message.requestId);
-      unblocks.set(message.cidr, message.requestId);
-      for (const [key, word] of words.entries()) if (word.cidr === message.cidr) words.delete(key);
+      // Only now: words that go by this count are behind the unblock in the queue.
+      await counted(unblocks.announce());
     },
   };
 }
@@ -75,17 +96,19 @@ function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
 }
 
 /**
- * One id for the same word in the same window of time. A longer duration or a greater severity is
- * another word.
+ * One id for the same word in the same window of time, between the same unblocks. A longer duration or a
+ * greater severity is another word.
  *
+ * @param unblocks how many there were; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
-export function deduplicationId(message: BlockMessage, after?: string): string {
+export function deduplicationId(message: BlockMessage, unblocks: number | undefined): string {
+  if (unblocks === undefined) return message.requestId;
   const { cidr, detector, severity, reportedAt } = message;
   const duration = durationSeconds(message);
   const window = Math.floor(reportedAt / foldWindowMs(duration));
   return createHash("sha256")
-    .update(JSON.stringify([cidr, detector, severity, duration, window, after]))
+    .update(JSON.stringify([cidr, detector, severity, duration, window, unblocks]))
     .digest("hex");
 }
 

@@ -9,6 +9,7 @@ import { createTokens } from "../../shared/aws/tokens.ts";
 import { createApp } from "./app.ts";
 import { createFold } from "./fold.ts";
 import { settings } from "./settings.ts";
+import { createUnblocks } from "./unblocks.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
@@ -25,7 +26,7 @@ const queue = createQueue(createSqs(), {
   shards: config.QUEUE_SHARDS,
 });
 const blacklist = {
-  fold: createFold(queue),
+  fold: createFold(queue, createUnblocks(table, log, Date.now)),
   neverBlock: createNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, table),
   expirySeconds: config.EXPIRY_TIME,
   maxExpirySeconds: config.MAX_EXPIRY_TIME,

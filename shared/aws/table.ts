@@ -22,6 +22,10 @@ import type { Logger } from "./log.ts";
 //   suspect#<cidr>    what detectors said of it, while that is not enough to block; TTL
 //   hold#<cidr>       an operator unblocked it: until when it is not blocked again; TTL
 //   state             our rule numbers in the ACL, and what the last converge saw
+//
+// and beside it, in a partition that is all that the endpoint may write:
+//
+//   unblocks          how many unblocks there were
 
 const family = v.picklist([4, 6] satisfies Family[]);
 
@@ -59,6 +63,8 @@ const suspect = v.object({
 });
 
 const hold = v.object({ expiresAt: v.number() });
+
+const unblocks = v.object({ unblocks: v.number() });
 
 const slots = v.record(
   v.pipe(v.string(), v.transform(Number)),
@@ -161,6 +167,9 @@ export type Table = {
   readState(): Promise<State>;
   /** @throws ConflictError where `state.version` is no longer the table's */
   writeState(state: State): Promise<State>;
+  /** How many unblocks of the ACL were counted, read consistently. */
+  readUnblocks(signal: AbortSignal): Promise<number>;
+  countUnblock(): Promise<void>;
   /** Remembers that a block has ended by time; safe to repeat. */
   rememberOffender(ended: EndedBlock, memorySeconds: number): Promise<void>;
 };
@@ -193,6 +202,7 @@ export function createTable(
   const key = (sk: string) => ({ aclId, sk });
   const put = (sk: string, item: object) =>
     dynamo.send(new PutCommand({ TableName: tableName, Item: { ...key(sk), ...item } }));
+  const unblocksKey = { aclId: `${aclId}#unblocks`, sk: "unblocks" };
   const remove = (sk: string) =>
     dynamo.send(new DeleteCommand({ TableName: tableName, Key: key(sk) }));
 
@@ -381,6 +391,25 @@ export function createTable(
         ),
       );
       return written;
+    },
+
+    async readUnblocks(abortSignal) {
+      const { Item } = await dynamo.send(
+        new GetCommand({ TableName: tableName, Key: unblocksKey, ConsistentRead: true }),
+        { abortSignal },
+      );
+      return Item === undefined ? 0 : v.parse(unblocks, Item).unblocks;
+    },
+
+    async countUnblock() {
+      await dynamo.send(
+        new UpdateCommand({
+          TableName: tableName,
+          Key: unblocksKey,
+          UpdateExpression: "ADD unblocks :one",
+          ExpressionAttributeValues: { ":one": 1 },
+        }),
+      );
     },
 
     async rememberOffender({ cidr, strikes, firstSeenAt, expiresAt }, memorySeconds) {

@@ -11,6 +11,8 @@ import {
   QueueUnavailableError,
 } from "../../shared/aws/queue.ts";
 import { startTestEngines } from "../infra/local/fixtures.ts";
+import { unblocksOver } from "../support/endpoint.ts";
+import { createMemoryTable } from "../support/memoryTable.ts";
 import { NOW, reportOf } from "../support/reports.ts";
 import { makeQueue } from "../support/resources.ts";
 
@@ -181,10 +183,15 @@ describe("createQueue", () => {
 });
 
 describe("the endpoint's fold across functions", () => {
-  /** Two warm functions that know nothing of each other. */
+  /** Warm functions that know nothing of each other but how many unblocks there were. */
   const functions = () => {
     const queue = createQueue(sqs, { url, aclId: ACL, shards: 1 });
-    return [createFold(queue), createFold(queue)] as const;
+    const unblocks = unblocksOver(createMemoryTable());
+    return [
+      createFold(queue, unblocks.instance()),
+      createFold(queue, unblocks.instance()),
+      createFold(queue, unblocks.instance()),
+    ] as const;
   };
 
   test("the same word, told to two functions in one window, is one message", async () => {
@@ -203,11 +210,12 @@ describe("the endpoint's fold across functions", () => {
     expect(await receive()).toHaveLength(4);
   });
 
-  test("block, unblock and the same block again are three messages, in order", async () => {
-    const [one] = functions();
+  test("block, unblock and the same block again are three messages, in order, whoever is told", async () => {
+    const [one, other, third] = functions();
     await one.send(blockOf(address(1)));
-    await one.sendUnblock(unblockOf(address(1), "unblock-1"));
+    await other.sendUnblock(unblockOf(address(1), "unblock-1"));
     await one.send(blockOf(address(1)));
+    await third.send(blockOf(address(1)));
     expect((await bodies()).map(({ kind }) => kind)).toEqual(["block", "unblock", "block"]);
   });
 });

@@ -468,6 +468,29 @@ const A = "203.0.113.1/32";
     });
   });
 
+  describe("the unblocks", () => {
+    const count = () => table.readUnblocks(AbortSignal.timeout(5_000));
+
+    test("are counted one by one, for each ACL, however many count at once", async () => {
+      expect(await count()).toBe(0);
+      await Promise.all(Array.from({ length: 5 }, () => table.countUnblock()));
+      expect(await count()).toBe(5);
+      const other = createTable(dynamo, { tableName: TABLE, aclId: `${aclId}0` });
+      expect(await other.readUnblocks(AbortSignal.timeout(5_000))).toBe(0);
+    });
+
+    test("lie where no block does: the endpoint may write that partition only", async () => {
+      await table.countUnblock();
+      const Key = { aclId: `${aclId}#unblocks`, sk: "unblocks" };
+      const { Item } = await dynamo.send(new GetCommand({ TableName: TABLE, Key }));
+      expect(Item).toEqual({ ...Key, unblocks: 1 });
+    });
+
+    test("are not waited for longer than the caller will", async () => {
+      await expect(table.readUnblocks(AbortSignal.abort())).rejects.toThrow();
+    });
+  });
+
   describe("the state", () => {
     const STATE: State = {
       version: 0,

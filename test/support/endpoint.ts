@@ -3,6 +3,7 @@ import type { APIGatewayProxyEventV2, Context } from "aws-lambda";
 import { createApp } from "../../services/blacklist/app.ts";
 import type { Blacklist } from "../../services/blacklist/blacklist.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
+import { createUnblocks } from "../../services/blacklist/unblocks.ts";
 import { type Message, type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
@@ -32,6 +33,21 @@ export function fakeQueue() {
 
 export const queueDown = () => new QueueUnavailableError("The queue could not take the message.");
 
+/**
+ * What makes an instance's count of the unblocks, over one table. Their clock stands still, but for
+ * those who wait.
+ */
+export function unblocksOver(
+  table: Parameters<typeof createUnblocks>[0],
+  log: Parameters<typeof createUnblocks>[1] = new Logger({ logLevel: "SILENT" }),
+) {
+  let now = NOW;
+  const wait = async (ms: number) => {
+    now += ms;
+  };
+  return { wait, instance: () => createUnblocks(table, log, () => now, wait) };
+}
+
 export type Call = {
   readonly headers?: Readonly<Record<string, string>>;
   /** As text, or as an object that is sent as JSON. */
@@ -48,7 +64,7 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
   const tokens = createTokens({ get: async () => tokenList() }, "/tokens", log);
   const blacklist: Blacklist = {
-    fold: createFold(queue),
+    fold: createFold(queue, unblocksOver(table).instance()),
     neverBlock: async () => SPECIAL_RANGES,
     expirySeconds: 3_600,
     maxExpirySeconds: 2_592_000,

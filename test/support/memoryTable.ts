@@ -27,6 +27,7 @@ export function createMemoryTable() {
     /** The addresses whose writes fail, and with what. */
     failures: new Map<string, Error>(),
     isUnreadable: false,
+    unblocks: 0,
     /** Told of each block that leaves, as the stream tells the enforcer. */
     onRemove: (_block: Block): void => {},
 
@@ -97,6 +98,14 @@ export function createMemoryTable() {
       if (state.version !== table.state.version) throw conflict();
       table.state = { ...copyOf(state), version: state.version + 1 };
       return table.state;
+    },
+    async readUnblocks(): Promise<number> {
+      table.failIfUnreadable();
+      return table.unblocks;
+    },
+    async countUnblock(): Promise<void> {
+      table.failIfUnreadable();
+      table.unblocks++;
     },
     async rememberOffender(block: EndedBlock): Promise<void> {
       table.remember(block);

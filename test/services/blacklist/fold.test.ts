@@ -1,8 +1,14 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { createFold, deduplicationId, foldWindowMs } from "../../../services/blacklist/fold.ts";
-import type { BlockMessage } from "../../../shared/aws/queue.ts";
-import { fakeQueue, queueDown } from "../../support/endpoint.ts";
+import { LEASE_MS } from "../../../services/blacklist/unblocks.ts";
+import {
+  type BlockMessage,
+  type Message,
+  QueueUnavailableError,
+} from "../../../shared/aws/queue.ts";
+import { fakeQueue, queueDown, unblocksOver } from "../../support/endpoint.ts";
+import { createMemoryTable } from "../../support/memoryTable.ts";
 import { NOW, reportOf } from "../../support/reports.ts";
 
 const CIDR = "203.0.113.9/32";
@@ -23,10 +29,16 @@ const unblockOf = (requestId: string, cidr = CIDR) => ({
 });
 
 let queue: ReturnType<typeof fakeQueue>;
+let table: ReturnType<typeof createMemoryTable>;
+let unblocks: ReturnType<typeof unblocksOver>;
 let fold: ReturnType<typeof createFold>;
+/** Another warm function, that knows nothing of what the others have sent. */
+const newFold = () => createFold(queue, unblocks.instance());
 beforeEach(() => {
   queue = fakeQueue();
-  fold = createFold(queue);
+  table = createMemoryTable();
+  unblocks = unblocksOver(table);
+  fold = newFold();
 });
 const ids = () => queue.sent.map(({ deduplicationId }) => deduplicationId);
 
@@ -119,17 +131,13 @@ describe("after an unblock", () => {
     expect(new Set(ids()).size).toBe(5);
   });
 
-  test("the words of all detectors about the address are new, those about others are not", async () => {
-    const words = [
-      blockOf(),
-      blockOf({ detector: "elastalert" }),
-      blockOf({ cidr: "203.0.113.10/32" }),
-    ];
+  test("the words of all detectors about the address are new", async () => {
+    const words = [blockOf(), blockOf({ detector: "elastalert" })];
     for (const word of words) await fold.send(word);
     await fold.sendUnblock(unblockOf("unblock-1"));
     queue.sent.length = 0;
     for (const word of words) await fold.send(word);
-    expect(queue.sent.map(({ message }) => message)).toEqual(words.slice(0, 2));
+    expect(queue.sent.map(({ message }) => message)).toEqual(words);
   });
 
   test("repeats of the new word fold again", async () => {
@@ -148,6 +156,25 @@ describe("after an unblock", () => {
     expect(queue.sent).toHaveLength(1);
   });
 
+  test("one that cannot be counted is not sent, and is refused as the queue's refusal is", async () => {
+    table.isUnreadable = true;
+    await expect(fold.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(QueueUnavailableError);
+    expect(queue.sent).toEqual([]);
+  });
+
+  test("one that can no longer be counted once it is sent is refused: it must be repeated", async () => {
+    const queueThatOutlives = {
+      ...queue,
+      send: async (message: Message, id: string) => {
+        await queue.send(message, id);
+        table.isUnreadable = true;
+      },
+    };
+    const last = createFold(queueThatOutlives, unblocks.instance());
+    await expect(last.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(QueueUnavailableError);
+    expect(queue.sent).toHaveLength(1);
+  });
+
   test("unblocks never fold: each is an order of its own", async () => {
     await fold.sendUnblock(unblockOf("unblock-1"));
     await fold.sendUnblock(unblockOf("unblock-2"));
@@ -155,11 +182,79 @@ describe("after an unblock", () => {
   });
 });
 
+describe("several functions and one queue that folds by deduplication id", () => {
+  /** The kinds of message that SQS would deliver, in order. */
+  const delivered = () => {
+    const seen = new Set<string>();
+    return queue.sent
+      .filter(({ deduplicationId: id }) => !seen.has(id) && seen.add(id))
+      .map(({ message }) => message);
+  };
+
+  test("what was reported last holds, whoever was told, in every order of functions", async () => {
+    const step = fc.record({
+      by: fc.nat(2),
+      what: fc.constantFrom("block" as const, "unblock" as const),
+      cidr: fc.constantFrom(CIDR, "203.0.113.10/32"),
+      afterMs: fc.integer({ min: 0, max: 20_000 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+        queue.sent.length = 0;
+        const folds = [newFold(), newFold(), newFold()];
+        const wanted = new Map<string, boolean>();
+        let now = NOW;
+        for (const [index, { by, what, cidr, afterMs }] of steps.entries()) {
+          now += afterMs;
+          const one = folds[by];
+          if (what === "unblock") await one?.sendUnblock(unblockOf(`unblock-${index}`, cidr));
+          else await one?.send(blockOf({ cidr, reportedAt: now }));
+          wanted.set(cidr, what === "block");
+        }
+        const found = new Map(delivered().map(({ cidr, kind }) => [cidr, kind === "block"]));
+        expect(found).toEqual(wanted);
+        await unblocks.wait(LEASE_MS);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("a block that is queued just before the unblock does not hide the next one", async () => {
+    const other = newFold();
+    const slowQueue = {
+      ...queue,
+      send: async (message: Message, id: string) => {
+        await other.send(blockOf());
+        await queue.send(message, id);
+      },
+    };
+    await createFold(slowQueue, unblocks.instance()).sendUnblock(unblockOf("unblock-1"));
+    await other.send(blockOf());
+    await newFold().send(blockOf());
+    expect(delivered().map(({ kind }) => kind)).toEqual(["block", "unblock", "block"]);
+  });
+
+  test("a function that cannot read the unblocks folds nothing, and begins anew when it can", async () => {
+    const words = () => queue.sent.length;
+    await fold.send(blockOf());
+    table.isUnreadable = true;
+    await unblocks.wait(LEASE_MS);
+    for (const requestId of ["a", "b"]) await fold.send(blockOf({ requestId }));
+    await fold.sendAll([blockOf({ requestId: "c" })]);
+    expect(words()).toBe(4);
+    expect(new Set(ids()).size).toBe(4);
+    table.isUnreadable = false;
+    await unblocks.wait(LEASE_MS);
+    await fold.send(blockOf());
+    expect(words()).toBe(4);
+  });
+});
+
 describe("the deduplication id, by which SQS folds across functions", () => {
   /** The beginning of a window of a minute. */
   const START = Math.ceil(NOW / 60_000) * 60_000;
   const id = (change: Parameters<typeof blockOf>[0] = {}) =>
-    deduplicationId(blockOf({ reportedAt: START, ...change }));
+    deduplicationId(blockOf({ reportedAt: START, ...change }), 0);
 
   test("is equal for equal words in one window, whatever else differs", () => {
     expect(id({ reportedAt: START + 59_999 })).toBe(id());
@@ -179,10 +274,14 @@ describe("the deduplication id, by which SQS folds across functions", () => {
   });
 
   test("differs after an unblock", () => {
-    expect(deduplicationId(blockOf(), "unblock-1")).not.toBe(deduplicationId(blockOf()));
-    expect(deduplicationId(blockOf(), "unblock-1")).not.toBe(
-      deduplicationId(blockOf(), "unblock-2"),
+    expect(deduplicationId(blockOf(), 1)).not.toBe(deduplicationId(blockOf(), 0));
+  });
+
+  test("is the message's own where the unblocks are not known", () => {
+    const ids = ["first", "second"].map((requestId) =>
+      deduplicationId(blockOf({ requestId }), undefined),
     );
+    expect(ids).toEqual(["first", "second"]);
   });
 
   test("is one that SQS takes, however long the names", () => {
@@ -208,7 +307,7 @@ describe("the window", () => {
         fc.integer({ min: 1, max: 5_000 }),
         fc.nat(200_000),
         async (seconds, after) => {
-          const fresh = createFold(fakeQueue());
+          const fresh = newFold();
           const first = await fresh.send(blockOf({ seconds }));
           const answered = await fresh.send(blockOf({ seconds, reportedAt: NOW + after }));
           if (answered === first) {

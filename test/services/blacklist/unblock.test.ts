@@ -36,8 +36,10 @@ describe("what covers the address", () => {
     expect((await unblock("ip=203.0.113.1")).body).not.toHaveProperty("coveredBy");
   });
 
-  test("may remain unknown: the unblock is accepted though the table is down", async () => {
-    endpoint.table.isUnreadable = true;
+  test("may remain unknown: the unblock is accepted though the blocks cannot be read", async () => {
+    endpoint.table.readBlocks = async () => {
+      throw new Error("The table is down.");
+    };
     const { status, body } = await unblock("ip=203.0.113.1");
     expect(status).toBe(202);
     expect(body).toEqual({
@@ -53,6 +55,13 @@ describe("what covers the address", () => {
     endpoint.queue.failure = queueDown();
     expect(await unblock("ip=203.0.113.1")).toMatchObject({ status: 503 });
   });
+});
+
+test("while the table is down nothing is accepted: nobody could be told of the unblock", async () => {
+  endpoint.table.isUnreadable = true;
+  const { status, headers } = await unblock("ip=203.0.113.1");
+  expect({ status, retry: headers["retry-after"] }).toEqual({ status: 503, retry: "2" });
+  expect(endpoint.messages()).toEqual([]);
 });
 
 test("a range that is too wide to block may be unblocked: it may be from before", async () => {
