@@ -20,7 +20,7 @@ export async function examine(lane: Lane, promised: Promised): Promise<Verdict> 
   const wanted = await list(lane);
   const nowSeconds = Date.now() / 1000;
   const missing = [...promised.blocks]
-    .filter(([cidr, expiresAt]) => expiresAt > nowSeconds && !promised.unblocked.has(cidr))
+    .filter(([, expiresAt]) => expiresAt > nowSeconds)
     .filter(([cidr, expiresAt]) => (wanted.get(cidr)?.expiresAt ?? 0) < expiresAt - FOLD_SECONDS)
     .map(([cidr]) => cidr);
   const dead = missing.length > 0 ? await deadAddresses(lane) : new Set();

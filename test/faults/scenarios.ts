@@ -36,6 +36,7 @@ const calls =
 const HOPS: Readonly<Record<string, Matches>> = {
   "endpoint → queue": (call) =>
     calls("sqs", /^SendMessage/)(call) && !call.body.includes("-dead.fifo"),
+  "endpoint → table": calls("dynamodb", /^(GetItem|UpdateItem)$/, /#unblocks/),
   "queue → worker": calls("sqs", /^(ReceiveMessage|DeleteMessageBatch)$/),
   "worker → table": calls(
     "dynamodb",
@@ -92,8 +93,12 @@ const forMinutes = [
   ),
 ];
 
-/** Each call of one block's life, in order: accepted, written, enforced, expired, taken out. */
+/**
+ * Each call of one block's life, in order: accepted, written, enforced, expired, taken out; and those of
+ * an unblock.
+ */
 const AWAITS: Readonly<Record<string, Matches>> = {
+  "GetItem unblocks": calls("dynamodb", /^GetItem$/, /#unblocks/),
   SendMessage: calls("sqs", /^SendMessage$/),
   ReceiveMessage: calls("sqs", /^ReceiveMessage$/),
   BatchGetItem: calls("dynamodb", /^BatchGetItem$/),
@@ -110,6 +115,7 @@ const AWAITS: Readonly<Record<string, Matches>> = {
   DeleteNetworkAclEntry: calls("ec2", /^DeleteNetworkAclEntry$/),
   DeleteItem: calls("dynamodb", /^DeleteItem$/, /block#/),
   "UpdateItem offender": calls("dynamodb", /^UpdateItem$/, /offender#/),
+  "UpdateItem unblocks": calls("dynamodb", /^UpdateItem$/, /#unblocks/),
 };
 
 const killed = (["killBefore", "killAfter"] as const).flatMap((fault) =>

@@ -5,7 +5,7 @@ import type { Lane } from "./lane.ts";
 
 /** What detectors and operators were promised. */
 export type Promised = {
-  /** The latest end, in epoch seconds, of each range that was accepted. */
+  /** The latest end, in epoch seconds, of each range that was accepted since it was unblocked. */
   readonly blocks: Map<string, number>;
   readonly unblocked: Set<string>;
   accepted: number;
@@ -17,6 +17,8 @@ type Report = { ip: string; severity: number; expiryTime: number };
 
 const CONCURRENCY = 6;
 const RETRY_MS = 200;
+/** The indexes of the addresses that are unblocked; all but the first two are reported again. */
+const UNBLOCKED = [1, 29, 2, 3, 4, 8, 31, 33];
 /** A detector that is refused so long gives up. */
 const PATIENCE_MS = 90_000;
 
@@ -29,8 +31,9 @@ export const newPromises = (): Promised => ({
 
 /**
  * A storm of about 150 requests for 36 addresses: each several times, some severer than before, some
- * for a few seconds only, some together in one request; at the end some are unblocked. `pass` is
- * called when a third of them is through.
+ * for a few seconds only, some together in one request; at the end some are unblocked, and most of
+ * these reported again in the very words from before. `pass` is called when a third of the storm is
+ * through.
  */
 export async function storm(
   lane: Lane,
@@ -40,13 +43,16 @@ export async function storm(
 ): Promise<void> {
   const random = createRandom(run);
   const addresses = addressesOf(run);
-  const reports: Report[][] = addresses.flatMap((ip, index) => {
-    const severity = random.between(1, 8);
-    const expiryTime = index % 6 === 0 ? random.between(3, 6) : 600;
-    return Array.from({ length: random.between(3, 5) }, (_, time) => [
-      { ip, severity: severity + (time === 3 ? 2 : 0), expiryTime },
-    ]);
-  });
+  const words = addresses.map((ip, index) => ({
+    ip,
+    severity: random.between(1, 8),
+    expiryTime: index % 6 === 0 ? random.between(3, 6) : 600,
+  }));
+  const reports: Report[][] = words.flatMap((word) =>
+    Array.from({ length: random.between(3, 5) }, (_, time) => [
+      time === 3 ? { ...word, severity: word.severity + 2 } : word,
+    ]),
+  );
   const some = () => random.between(0, addresses.length - 11);
   const bulks = [some(), some()].map((from) =>
     addresses.slice(from, from + 10).map((ip): Report => ({ ip, severity: 5, expiryTime: 600 })),
@@ -57,7 +63,10 @@ export async function storm(
     await report(lane, promised, requests[index] ?? []);
     if (++sent === Math.ceil(requests.length / 3)) pass();
   });
-  for (const ip of [addresses[1], addresses[29]]) if (ip) await unblock(lane, promised, ip);
+  const unblocked = words.filter((_, index) => UNBLOCKED.includes(index));
+  // All at once, so that unblock and report reach different instances of the endpoint.
+  await Promise.all(unblocked.map(({ ip }) => unblock(lane, promised, ip)));
+  await Promise.all(unblocked.slice(2).map((word) => report(lane, promised, [word])));
 }
 
 /** Every address of a run is its own; no two are neighbours, so that none merge. */
@@ -98,6 +107,7 @@ export async function report(
   for (const { status, cidr, expiresAt } of results) {
     if (status !== "queued") continue;
     promised.accepted++;
+    promised.unblocked.delete(cidr);
     promised.blocks.set(cidr, Math.max(expiresAt, promised.blocks.get(cidr) ?? 0));
   }
 }
@@ -105,7 +115,9 @@ export async function report(
 async function unblock(lane: Lane, promised: Promised, ip: string): Promise<void> {
   const token = lane.cloud().stack.operatorToken;
   await insist(lane, promised, `/blacklistip?ip=${ip}`, { method: "DELETE", token });
-  promised.unblocked.add(ip.includes(":") ? `${ip}/128` : `${ip}/32`);
+  const cidr = ip.includes(":") ? `${ip}/128` : `${ip}/32`;
+  promised.blocks.delete(cidr);
+  promised.unblocked.add(cidr);
 }
 
 async function insist(
