@@ -9,6 +9,7 @@ import { parseCidr } from "../../shared/domain/cidr.ts";
 import { type Corroboration, corroborate } from "../../shared/domain/corroboration.ts";
 import type { Escalation } from "../../shared/domain/escalation.ts";
 import { type NeverBlock, protectedBy } from "../../shared/domain/neverBlock.ts";
+import { isHeld, isOvertaken } from "../../shared/domain/unblock.ts";
 
 export type Worker = {
   readonly table: Table;
@@ -21,10 +22,7 @@ export type Worker = {
 
 type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
 
-/** An unblock so much older than the last report, in milliseconds, was overtaken: it is a replayed one. */
-const OVERTAKEN_MS = 60_000;
-
-const UNKNOWN: Known = { block: undefined, strikes: 0, suspect: undefined, isHeld: false };
+const UNKNOWN: Known = { block: undefined, strikes: 0, suspect: undefined, unblock: undefined };
 
 /**
  * Works a batch of the FIFO queue off: one write per address, whatever the number of its messages.
@@ -119,36 +117,35 @@ async function writeAddress(
   // A block that has ended is a strike, even where an unblock comes before DynamoDB deletes it.
   const strikes =
     before && isExpired(before, now) ? Math.max(known.strikes, before.strikes) : known.strikes;
-  let { suspect } = known;
-  let holdUntil = 0;
-  let isHeld = known.isHeld;
+  let { suspect, unblock } = known;
   let block: Block | undefined = before;
   for (const { message } of messages) {
     if (message.kind === "unblock") {
-      if (block && message.requestedAt + OVERTAKEN_MS < block.lastSeenAt) {
-        log.info("Came too late", { cidr, operator: message.operator });
+      const { operator, requestedAt, holdUntil } = message;
+      if (isOvertaken(requestedAt, block?.lastSeenAt ?? unblock?.requestedAt)) {
+        log.info("Came too late", { cidr, operator });
         continue;
       }
       block = undefined;
       suspect = undefined;
-      holdUntil = message.holdUntil;
-      isHeld = holdUntil * 1000 > now;
-      log.info("Unblocking", { cidr, operator: message.operator, holdUntil });
+      unblock = { requestedAt, holdUntil };
+      log.info("Unblocking", { cidr, operator, holdUntil });
       continue;
     }
     if (refused) {
       log.warn("Refused a never-block address", { cidr, why: refused.why });
       continue;
     }
-    if (isExpired(message, now)) {
+    if (isExpired(message, now) || isOvertaken(message.reportedAt, unblock?.requestedAt)) {
       log.info("Came too late", { cidr, detector: message.detector });
       continue;
     }
-    if (message.byOperator) {
-      isHeld = false;
-    } else if (isHeld) {
-      log.info("Held after an unblock", { cidr, detector: message.detector });
-      continue;
+    if (unblock && isHeld(unblock, now)) {
+      if (!message.byOperator) {
+        log.info("Held after an unblock", { cidr, detector: message.detector });
+        continue;
+      }
+      unblock = { ...unblock, holdUntil: 0 };
     }
     const isLive = block && !isExpired(block, now);
     const judged =
@@ -165,8 +162,7 @@ async function writeAddress(
     }
   }
 
-  if (isHeld && holdUntil > 0) await table.writeHold(cidr, holdUntil);
-  else if (known.isHeld && !isHeld) await table.removeHold(cidr);
+  if (unblock && unblock !== known.unblock) await table.writeUnblock(cidr, unblock);
   if (suspect && suspect !== known.suspect) await table.writeSuspect(cidr, suspect);
   if (block !== before) {
     if (block) await table.writeBlock(block, before);

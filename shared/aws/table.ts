@@ -13,6 +13,7 @@ import { type Block, isExpired } from "../domain/block.ts";
 import type { Family } from "../domain/cidr.ts";
 import type { Suspect } from "../domain/corroboration.ts";
 import type { Direction, Slots } from "../domain/plan.ts";
+import type { Unblock } from "../domain/unblock.ts";
 import type { Logger } from "./log.ts";
 
 // The table `blacklist_ip`, one partition per network ACL:
@@ -20,7 +21,7 @@ import type { Logger } from "./log.ts";
 //   block#<cidr>      a wanted block; TTL `expiresAt`; in the index `byRank` by its `rank`
 //   offender#<cidr>   how often it was blocked; outlives the block, has its own TTL
 //   suspect#<cidr>    what detectors said of it, while that is not enough to block; TTL
-//   hold#<cidr>       an operator unblocked it: until when it is not blocked again; TTL
+//   unblock#<cidr>    when an operator last unblocked it, and until when it is held; TTL
 //   state             our rule numbers in the ACL, and what the last converge saw
 //
 // and beside it, in a partition that is all that the endpoint may write:
@@ -62,7 +63,7 @@ const suspect = v.object({
   expiresAt: v.number(),
 });
 
-const hold = v.object({ expiresAt: v.number() });
+const unblock = v.object({ requestedAt: v.number(), holdUntil: v.number(), expiresAt: v.number() });
 
 const unblocks = v.object({ unblocks: v.number() });
 
@@ -126,8 +127,7 @@ export type Known = {
   readonly block: Block | undefined;
   readonly strikes: number;
   readonly suspect: Suspect | undefined;
-  /** An operator wants it left alone for now. */
-  readonly isHeld: boolean;
+  readonly unblock: Unblock | undefined;
 };
 
 export type Table = {
@@ -143,9 +143,8 @@ export type Table = {
   removeBlock(block: Block): Promise<void>;
   writeSuspect(cidr: string, suspect: Suspect): Promise<void>;
   removeSuspect(cidr: string): Promise<void>;
-  /** Keeps an address from being blocked again until `until`, in epoch seconds. */
-  writeHold(cidr: string, until: number): Promise<void>;
-  removeHold(cidr: string): Promise<void>;
+  /** Remembers an unblock for as long as an older message may come back, and for its hold. */
+  writeUnblock(cidr: string, unblock: Unblock): Promise<void>;
   /**
    * The strongest blocks of a family, strongest first, at most `count`, expired ones left out. It
    * costs O(count) reads, unless expired blocks that TTL has not deleted yet stand before them: these
@@ -180,7 +179,13 @@ const INDEX = "byRank";
 const blockKey = (cidr: string) => `block#${cidr}`;
 const offenderKey = (cidr: string) => `offender#${cidr}`;
 const suspectKey = (cidr: string) => `suspect#${cidr}`;
-const holdKey = (cidr: string) => `hold#${cidr}`;
+const unblockKey = (cidr: string) => `unblock#${cidr}`;
+
+/**
+ * Seconds for which a message may lie about and then come back: the retention of queue and dead-letter
+ * queue (infra/queue.yml).
+ */
+const MESSAGE_LIFE = (4 + 14) * 86_400;
 
 /**
  * The bounds of a family's ranks: "$" is the character after "#". A range, because DynamoDB Local
@@ -257,7 +262,7 @@ export function createTable(
           blockKey(cidr),
           offenderKey(cidr),
           suspectKey(cidr),
-          holdKey(cidr),
+          unblockKey(cidr),
         ]),
       );
       const current = <T extends { expiresAt: number }>(item: T | undefined) =>
@@ -273,7 +278,7 @@ export function createTable(
             block: known,
             strikes: current(readable(offender, items.get(offenderKey(cidr))))?.strikes ?? 0,
             suspect: current(readable(suspect, items.get(suspectKey(cidr)))),
-            isHeld: current(readable(hold, items.get(holdKey(cidr)))) !== undefined,
+            unblock: current(readable(unblock, items.get(unblockKey(cidr)))),
           },
         ];
       };
@@ -308,11 +313,10 @@ export function createTable(
     async removeSuspect(cidr) {
       await remove(suspectKey(cidr));
     },
-    async writeHold(cidr, until) {
-      await put(holdKey(cidr), { expiresAt: until });
-    },
-    async removeHold(cidr) {
-      await remove(holdKey(cidr));
+    async writeUnblock(cidr, { requestedAt, holdUntil }) {
+      const forgottenAt = Math.floor(requestedAt / 1000) + MESSAGE_LIFE;
+      const expiresAt = Math.max(holdUntil, forgottenAt);
+      await put(unblockKey(cidr), { requestedAt, holdUntil, expiresAt });
     },
 
     async readStrongest(family, count, now) {

@@ -113,7 +113,7 @@ const A = "203.0.113.1/32";
         NOW,
       );
       expect([...known.values()]).toEqual(
-        blocks.map((block) => ({ block, strikes: 0, suspect: undefined, isHeld: false })),
+        blocks.map((block) => ({ block, strikes: 0, suspect: undefined, unblock: undefined })),
       );
     });
 
@@ -123,7 +123,7 @@ const A = "203.0.113.1/32";
         undefined,
       );
       expect([...(await table.readKnown([A], NOW))]).toEqual([
-        [A, { block: undefined, strikes: 0, suspect: undefined, isHeld: false }],
+        [A, { block: undefined, strikes: 0, suspect: undefined, unblock: undefined }],
       ]);
       expect(await table.readKnown([], NOW)).toEqual(new Map());
     });
@@ -401,7 +401,7 @@ const A = "203.0.113.1/32";
         block: undefined,
         strikes: 0,
         suspect: SUSPECT,
-        isHeld: false,
+        unblock: undefined,
       });
       expect((await knownOf("203.0.113.2/32")).suspect).toBeUndefined();
       expect((await knownOf(A, NOW + 29_999)).suspect).toEqual(SUSPECT);
@@ -410,19 +410,25 @@ const A = "203.0.113.1/32";
       expect((await knownOf(A)).suspect).toBeUndefined();
     });
 
-    test("an address is held until its time is over or the hold is removed", async () => {
-      await table.writeHold(A, NOW / 1000 + 30);
-      expect((await knownOf("203.0.113.2/32")).isHeld).toBe(false);
-      expect((await knownOf(A, NOW + 29_999)).isHeld).toBe(true);
-      expect((await knownOf(A, NOW + 30_000)).isHeld).toBe(false);
-      await table.removeHold(A);
-      expect((await knownOf(A)).isHeld).toBe(false);
+    test("an unblock is remembered for as long as a message may lie about, and for its hold", async () => {
+      const B = "203.0.113.2/32";
+      const life = 18 * 86_400;
+      const unblock = { requestedAt: NOW, holdUntil: 0 };
+      const held = { requestedAt: NOW, holdUntil: NOW / 1000 + 2 * life };
+      await table.writeUnblock(A, unblock);
+      await table.writeUnblock(B, held);
+      expect((await knownOf("203.0.113.3/32")).unblock).toBeUndefined();
+      expect((await knownOf(A, NOW + 1000 * life - 1)).unblock).toMatchObject(unblock);
+      expect((await knownOf(A, NOW + 1000 * life)).unblock).toBeUndefined();
+      expect((await knownOf(B, NOW + 2000 * life - 1)).unblock).toMatchObject(held);
+      expect((await knownOf(B, NOW + 2000 * life)).unblock).toBeUndefined();
     });
 
-    test("a later hold, or a later suspect, takes the place of the one before", async () => {
-      await table.writeHold(A, NOW / 1000 + 30);
-      await table.writeHold(A, NOW / 1000 + 90);
-      expect((await knownOf(A, NOW + 60_000)).isHeld).toBe(true);
+    test("a later unblock, or a later suspect, takes the place of the one before", async () => {
+      await table.writeUnblock(A, { requestedAt: NOW, holdUntil: 0 });
+      const later = { requestedAt: NOW + 1, holdUntil: NOW / 1000 + 90 };
+      await table.writeUnblock(A, later);
+      expect((await knownOf(A)).unblock).toMatchObject(later);
       await table.writeSuspect(A, SUSPECT);
       await table.writeSuspect(A, { ...SUSPECT, reports: {} });
       expect((await knownOf(A)).suspect?.reports).toEqual({});
@@ -430,7 +436,7 @@ const A = "203.0.113.1/32";
 
     test("neither is a block: no list shows them", async () => {
       await table.writeSuspect(A, SUSPECT);
-      await table.writeHold(A, NOW / 1000 + 30);
+      await table.writeUnblock(A, { requestedAt: NOW, holdUntil: NOW / 1000 + 30 });
       expect(await table.readStrongest(4, 10, NOW)).toEqual({ strongest: [], inTheWay: [] });
       expect((await table.readPage(4, 10, undefined)).blocks).toEqual([]);
       expect(await table.readBlocks([A], NOW)).toEqual([]);
@@ -458,14 +464,17 @@ const A = "203.0.113.1/32";
       expect(await eventNames(3)).toEqual(["INSERT", "REMOVE", "INSERT"]);
     });
 
-    test.each(["offender", "suspect", "hold"])("as %s is as if there were none", async (kind) => {
-      const item = { aclId, sk: `${kind}#${A}`, expiresAt: "tomorrow" };
-      await dynamo.send(new PutCommand({ TableName: TABLE, Item: item }));
-      expect([...(await table.readKnown([A], NOW)).values()]).toEqual([
-        { block: undefined, strikes: 0, suspect: undefined, isHeld: false },
-      ]);
-      expect(errors).toMatchObject([{ sk: `${kind}#${A}` }]);
-    });
+    test.each(["offender", "suspect", "unblock"])(
+      "as %s is as if there were none",
+      async (kind) => {
+        const item = { aclId, sk: `${kind}#${A}`, expiresAt: "tomorrow" };
+        await dynamo.send(new PutCommand({ TableName: TABLE, Item: item }));
+        expect([...(await table.readKnown([A], NOW)).values()]).toEqual([
+          { block: undefined, strikes: 0, suspect: undefined, unblock: undefined },
+        ]);
+        expect(errors).toMatchObject([{ sk: `${kind}#${A}` }]);
+      },
+    );
   });
 
   describe("the unblocks", () => {

@@ -9,6 +9,7 @@ import {
 import { type Block, isExpired } from "../../shared/domain/block.ts";
 import type { Family } from "../../shared/domain/cidr.ts";
 import type { Suspect } from "../../shared/domain/corroboration.ts";
+import type { Unblock } from "../../shared/domain/unblock.ts";
 
 /**
  * The table in memory, as one ACL sees it: what test/contract says of the real one holds of it, as far
@@ -19,8 +20,7 @@ export function createMemoryTable() {
     blocks: new Map<string, Block>(),
     strikes: new Map<string, number>(),
     suspects: new Map<string, Suspect>(),
-    /** Until when, in epoch seconds. */
-    holds: new Map<string, number>(),
+    lastUnblocks: new Map<string, Unblock>(),
     state: EMPTY_STATE,
     /** The writes and removals of blocks, in order. */
     writes: [] as { kind: "write" | "remove"; cidr: string }[],
@@ -42,7 +42,7 @@ export function createMemoryTable() {
               block: table.blocks.get(cidr),
               strikes: table.strikes.get(cidr) ?? 0,
               suspect: suspect && !isExpired(suspect, now) ? suspect : undefined,
-              isHeld: !isExpired({ expiresAt: table.holds.get(cidr) ?? 0 }, now),
+              unblock: table.lastUnblocks.get(cidr),
             },
           ];
         }),
@@ -63,11 +63,8 @@ export function createMemoryTable() {
     async removeSuspect(cidr: string): Promise<void> {
       table.suspects.delete(cidr);
     },
-    async writeHold(cidr: string, until: number): Promise<void> {
-      table.holds.set(cidr, until);
-    },
-    async removeHold(cidr: string): Promise<void> {
-      table.holds.delete(cidr);
+    async writeUnblock(cidr: string, unblock: Unblock): Promise<void> {
+      table.lastUnblocks.set(cidr, unblock);
     },
     async readStrongest(family: Family, count: number, now: number) {
       const blocks = table.ranked(family);

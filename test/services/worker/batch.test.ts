@@ -248,6 +248,36 @@ describe("a replayed message that was overtaken", () => {
     await work([unblock(A, NOW)], NOW + 60_000);
     expect(worker.blocked()).toEqual([]);
   });
+
+  test("an unblock does not lift the hold of one from more than a minute after it", async () => {
+    const later = NOW + 60_001;
+    await work([unblock(A, later, 600)], later);
+    await work([unblock(A, NOW), block(A, { reportedAt: later + 1 })], later + 1);
+    expect(worker.blocked()).toEqual([]);
+  });
+
+  test.each([false, true])(
+    "a block does not bring back what was unblocked more than a minute after it (an operator's: %s)",
+    async (byOperator) => {
+      const earlier = [A, B].map((cidr) => block(cidr, { byOperator, seconds: 600 }));
+      await work([unblock(A, NOW + 60_001)], NOW + 60_001);
+      await work(earlier, NOW + 60_002);
+      expect(worker.blocked()).toEqual([B]);
+    },
+  );
+
+  test("a block of the same minute as the unblock counts by the queue's order", async () => {
+    await work([unblock(A, NOW + 60_000), block(A, { seconds: 600 })], NOW + 60_000);
+    expect(worker.blocked()).toEqual([A]);
+  });
+
+  test("a block does not even count as corroboration", async () => {
+    worker.corroboration = { threshold: 2, windowSeconds: 3_600 };
+    await work([unblock(A, NOW + 60_001)], NOW + 60_001);
+    const later = block(A, { detector: "other", reportedAt: NOW + 60_002 });
+    await work([block(A, { seconds: 600 }), later], NOW + 60_002);
+    expect(worker.blocked()).toEqual([]);
+  });
 });
 
 describe("a write that fails", () => {
