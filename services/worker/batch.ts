@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
 import type { Logger } from "../../shared/aws/log.ts";
 import { type Message, message } from "../../shared/aws/queue.ts";
-import { isPermanent, type Known, type Table } from "../../shared/aws/table.ts";
+import { ConflictError, isPermanent, type Known, type Table } from "../../shared/aws/table.ts";
 import { applyReport, type Block, isExpired } from "../../shared/domain/block.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
 import { type Corroboration, corroborate } from "../../shared/domain/corroboration.ts";
@@ -81,8 +81,14 @@ export async function workOff(
     .catch((error) => fail([0], error, "The table could not be read"));
   if (known) {
     const writes = [...byAddress].map(async ([cidr, messages]) => {
+      const write = (from: Known | undefined) =>
+        writeAddress(cidr, messages, from ?? UNKNOWN, neverBlock, worker, now);
       try {
-        await writeAddress(cidr, messages, known.get(cidr) ?? UNKNOWN, neverBlock, worker, now);
+        await write(known.get(cidr)).catch(async (error) => {
+          if (!(error instanceof ConflictError)) throw error;
+          // Mostly our own write: its answer was lost, and the SDK has tried again.
+          await write((await worker.table.readKnown([cidr], now)).get(cidr));
+        });
       } catch (error) {
         if (!isPermanent(error)) {
           fail([messages[0]?.index ?? 0], error, "A block could not be written");

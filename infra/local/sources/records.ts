@@ -36,6 +36,19 @@ export function toLambdaRecord(record: ReceivedRecord, streamArn: string): Dynam
 export const sequenceNumberOf = (record: ReceivedRecord): string =>
   String(record.dynamodb?.SequenceNumber);
 
+/**
+ * The record with its time to the second. DynamoDB Local rounds it down to the minute; a record that is
+ * read as soon as it is there is of now.
+ *
+ * @param now epoch milliseconds
+ */
+export function withSeconds(record: ReceivedRecord, now: number): ReceivedRecord {
+  const minute = record.dynamodb?.ApproximateCreationDateTime?.getTime();
+  if (minute === undefined || minute % 60_000 !== 0) return record;
+  const time = new Date(Math.min(Math.max(now, minute), minute + 59_000));
+  return { ...record, dynamodb: { ...record.dynamodb, ApproximateCreationDateTime: time } };
+}
+
 /** When the change was made, to the second as streams tell it. */
 export const createdAtSeconds = (record: ReceivedRecord): number =>
   Math.floor((record.dynamodb?.ApproximateCreationDateTime?.getTime() ?? 0) / 1_000);

@@ -18,7 +18,7 @@ import type { Log } from "../log.ts";
 import type { StreamMapping } from "../template.ts";
 import { backoffMs, pause } from "../waiting.ts";
 import { compileFilters } from "./filter.ts";
-import { createdAtSeconds, sequenceNumberOf, toLambdaRecord } from "./records.ts";
+import { createdAtSeconds, sequenceNumberOf, toLambdaRecord, withSeconds } from "./records.ts";
 import type { EventSource } from "./source.ts";
 
 /** How long a shard that had nothing is left alone. */
@@ -107,7 +107,8 @@ export function startStreamSource(options: {
           { abortSignal: signal },
         );
         failures = 0;
-        await deliver(shardId, Records.filter(isWanted));
+        const records = Records.map((record) => withSeconds(record, Date.now()));
+        await deliver(shardId, records.filter(isWanted));
         const last = Records.at(-1);
         if (last && !signal.aborted) checkpoints.set(shardId, sequenceNumberOf(last));
         if (!NextShardIterator) {

@@ -304,9 +304,24 @@ describe("a write that fails", () => {
     expect(worker.blocked()).toEqual([B, C]);
   });
 
-  test("because another writer was faster is tried again on what that one wrote", async () => {
-    worker.table.failures.set(A, new ConflictError("Another writer changed the item meanwhile."));
-    expect(await work([block(A)])).toEqual(["0"]);
+  const conflict = () => new ConflictError("Another writer changed the item meanwhile.");
+
+  test("because another writer was faster is tried again at once on what that one wrote", async () => {
+    const { writeBlock } = worker.table;
+    worker.table.writeBlock = async (written, before) => {
+      worker.table.writeBlock = writeBlock;
+      await writeBlock({ ...written, severity: 9, requestId: "the other's" }, before);
+      throw conflict();
+    };
+    expect(await work([block(A, { seconds: 600 })])).toEqual([]);
+    expect(worker.table.blocks.get(A)).toMatchObject({
+      ...{ requestId: "the other's", severity: 9, hits: 2, expiresAt: NOW / 1000 + 600 },
+    });
+  });
+
+  test("is handed back where that happens twice", async () => {
+    worker.table.failures.set(A, conflict());
+    expect(await work([block(A), block(B)])).toEqual(["0", "1"]);
   });
 
   test.each([
