@@ -4,7 +4,7 @@ import logUpdate from "log-update";
 import pc from "picocolors";
 import { messageOf } from "../local/errors.ts";
 import { type Choice, listDeadLetters, replayDeadLetters } from "./deadLetters.ts";
-import type { Watch } from "./messages.ts";
+import { countMessages, type Watch } from "./messages.ts";
 import { openStage } from "./stage.ts";
 import { listStreamFailures, replayStreamFailures } from "./streamFailures.ts";
 
@@ -44,8 +44,11 @@ onStage(deadLetters.command("replay").description("puts them back into the queue
       deadLetters: await stage.queueUrl("dead letters"),
       queue: await stage.queueUrl("queue"),
     };
-    await replay(options, "dead letter", (watch) =>
-      replayDeadLetters(stage.sqs, urls, { reason, id, body }, watch),
+    await replay(
+      options,
+      "dead letter",
+      (watch) => replayDeadLetters(stage.sqs, urls, { reason, id, body }, watch),
+      () => countMessages(stage.sqs, urls.deadLetters),
     );
   });
 
@@ -65,7 +68,12 @@ onStage(
   streamFailures.command("replay").description("hands them to the enforcer again, which converges"),
 ).action(async (options: Options) => {
   const stage = openStage(options.stage);
-  await replay(options, "stream failure", (watch) => replayStreamFailures(stage, watch));
+  await replay(
+    options,
+    "stream failure",
+    (watch) => replayStreamFailures(stage, watch),
+    async () => countMessages(stage.sqs, await stage.queueUrl("stream failures")),
+  );
 });
 
 try {
@@ -112,23 +120,35 @@ function subjectOf(body: string): string {
   return cidr ?? (body.length > 40 ? `${body.slice(0, 39)}…` : body);
 }
 
-/** Shows the progress; Ctrl-C ends the replay after the messages that are under way. */
+/** Shows the progress, and how many are left; Ctrl-C ends the replay after what is under way. */
 async function replay(
   { json }: Options,
   what: string,
   work: (watch: Watch) => Promise<number>,
+  count: () => Promise<number>,
 ): Promise<void> {
   const stopping = new AbortController();
   process.once("SIGINT", () => stopping.abort());
   process.once("SIGTERM", () => stopping.abort());
   const isShown = process.stdout.isTTY && !json;
-  const onProgress = (count: number) => {
-    if (isShown) logUpdate(`Replaying: ${count} …`);
+  const onProgress = (done: number) => {
+    if (isShown) logUpdate(`Replaying: ${done} …`);
   };
   const replayed = await work({ signal: stopping.signal, onProgress });
   if (isShown) logUpdate.clear();
-  if (json) console.log(JSON.stringify({ replayed, interrupted: stopping.signal.aborted }));
-  else
-    console.log(`Replayed ${replayed} ${what}${stopping.signal.aborted ? ", then stopped" : ""}.`);
-  if (stopping.signal.aborted) process.exitCode = 130;
+  const left = await count();
+  const interrupted = stopping.signal.aborted;
+  if (interrupted) process.exitCode = 130;
+  if (json) {
+    console.log(JSON.stringify({ replayed, left, interrupted }));
+    return;
+  }
+  console.log(`Replayed ${numberOf(replayed, what)}${interrupted ? ", then stopped" : ""}.`);
+  if (left > 0) {
+    console.log(
+      `${numberOf(left, what)} left. What somebody looks at shows again within a minute.`,
+    );
+  }
 }
+
+const numberOf = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;

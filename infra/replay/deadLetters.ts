@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import {
+  BatchRequestTooLong,
   CancelMessageMoveTaskCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
@@ -61,8 +63,9 @@ export async function listDeadLetters(
 
 /**
  * Replays the letters that were there when it began. All of them go by SQS's own move task where the
- * queue supports it, after those that the worker buried: a move task knows nothing of the group that
- * these came from.
+ * queue supports it, after those that the worker buried: a move task knows neither the queue nor the
+ * group that these came from, and ends where it meets one that was buried meanwhile. What it leaves is
+ * replayed one by one.
  *
  * @returns how many went back into the queue
  * @throws where SQS takes no copy; what was not replayed lies there still
@@ -77,7 +80,7 @@ export async function replayDeadLetters(
   const isChosen = (message: Message) => {
     const { id, reason } = letterOf(message);
     // What failed again meanwhile is left for another time.
-    if (sentAt(message) >= startedAt) return false;
+    if (sentAt(message) > startedAt) return false;
     return (choice.id ?? id) === id && (choice.reason ?? reason) === reason;
   };
   if (choice.id !== undefined || choice.reason !== undefined) {
@@ -85,9 +88,15 @@ export async function replayDeadLetters(
   }
   const isBuried = (message: Message) => letterOf(message).reason !== MOVED_BY_SQS;
   const buried = await replayOneByOne(sqs, urls, (one) => isChosen(one) && isBuried(one), watch);
-  const later = { ...watch, onProgress: (count: number) => watch.onProgress(buried + count) };
-  const moved = watch.signal.aborted ? 0 : await moveAll(sqs, urls.deadLetters, later);
-  return buried + (moved ?? (await replayOneByOne(sqs, urls, isChosen, later)));
+  const after = (done: number): Watch => ({
+    ...watch,
+    onProgress: (count) => watch.onProgress(done + count),
+  });
+  if (watch.signal.aborted) return buried;
+  const { moved, isDone } = await moveAll(sqs, urls.deadLetters, after(buried));
+  const done = buried + moved;
+  if (isDone || watch.signal.aborted) return done;
+  return done + (await replayOneByOne(sqs, urls, isChosen, after(done)));
 }
 
 async function replayOneByOne(
@@ -104,12 +113,12 @@ async function replayOneByOne(
       const chosen = batch.filter((message) => !signal.aborted && isChosen(message));
       kept.push(...batch);
       if (chosen.length > 0) {
-        const sent = await send(sqs, queue, chosen, body);
-        await remove(sqs, deadLetters, sent);
-        for (const message of sent) kept.splice(kept.indexOf(message), 1);
-        replayed += sent.length;
+        const { taken, failure } = await send(sqs, queue, chosen, body);
+        await remove(sqs, deadLetters, taken);
+        for (const message of taken) kept.splice(kept.indexOf(message), 1);
+        replayed += taken.length;
         onProgress(replayed);
-        if (sent.length < chosen.length) throw new Error("The queue did not take all copies.");
+        if (failure) throw new Error(`The queue did not take all copies: ${failure}`);
       }
       if (signal.aborted) break;
     }
@@ -119,27 +128,42 @@ async function replayOneByOne(
   return replayed;
 }
 
-/** Sends copies; answers the messages whose copies SQS has taken. */
+/** The messages whose copies SQS has taken; why it did not take the others. */
+type Sent = { readonly taken: readonly Message[]; readonly failure: string | undefined };
+
 async function send(
   sqs: SQSClient,
   queueUrl: string,
   messages: readonly Message[],
   body: string | undefined,
-): Promise<Message[]> {
-  const { Successful = [] } = await sqs.send(
-    new SendMessageBatchCommand({
-      QueueUrl: queueUrl,
-      Entries: messages.map((message, index) => ({
-        Id: String(index),
-        MessageBody: body ?? letterOf(message).body,
-        MessageGroupId: letterOf(message).group,
-        // The same letter replayed again at once is taken once.
-        MessageDeduplicationId: letterOf(message).id,
-      })),
-    }),
-  );
-  const taken = new Set(Successful.map(({ Id }) => Id));
-  return messages.filter((_message, index) => taken.has(String(index)));
+): Promise<Sent> {
+  const Entries = messages.map((message, index) => {
+    const letter = letterOf(message);
+    const MessageBody = body ?? letter.body;
+    return {
+      Id: String(index),
+      MessageBody,
+      MessageGroupId: letter.group,
+      // The same letter replayed again at once is taken once; mended anew it is another one.
+      MessageDeduplicationId: createHash("sha256")
+        .update(letter.id + MessageBody)
+        .digest("hex"),
+    };
+  });
+  try {
+    const answer = await sqs.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }));
+    const ids = new Set(answer.Successful?.map(({ Id }) => Id));
+    const taken = messages.filter((_message, index) => ids.has(String(index)));
+    if (taken.length === messages.length) return { taken, failure: undefined };
+    return { taken, failure: answer.Failed?.[0]?.Message ?? "it gives no reason" };
+  } catch (error) {
+    if (!(error instanceof BatchRequestTooLong) || messages.length < 2) throw error;
+    const middle = Math.ceil(messages.length / 2);
+    const first = await send(sqs, queueUrl, messages.slice(0, middle), body);
+    if (first.failure) return first;
+    const second = await send(sqs, queueUrl, messages.slice(middle), body);
+    return { taken: [...first.taken, ...second.taken], failure: second.failure };
+  }
 }
 
 async function remove(
@@ -152,18 +176,22 @@ async function remove(
     Id: String(index),
     ReceiptHandle,
   }));
-  await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }));
+  const { Failed = [] } = await sqs.send(
+    new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }),
+  );
+  // They will be replayed once more, which changes nothing.
+  if (Failed.length > 0) throw new Error(`Replayed, but not deleted: ${Failed[0]?.Message}`);
 }
 
 /** Errors of SQS-compatible queues that know no move tasks. */
-const UNSUPPORTED = /UnsupportedOperation|InvalidAction|UnknownOperation|NotImplemented/;
+const UNSUPPORTED = /InvalidAction|UnknownOperation|NotImplemented/;
 
-/** Lets SQS move all letters; undefined where it cannot. */
+/** Lets SQS move all letters, as far as it can: `isDone` says whether it has come to the end. */
 async function moveAll(
   sqs: SQSClient,
   queueUrl: string,
   { signal, onProgress }: Watch,
-): Promise<number | undefined> {
+): Promise<{ moved: number; isDone: boolean }> {
   const { Attributes } = await sqs.send(
     new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ["QueueArn"] }),
   );
@@ -172,7 +200,7 @@ async function moveAll(
   try {
     ({ TaskHandle } = await sqs.send(new StartMessageMoveTaskCommand({ SourceArn })));
   } catch (error) {
-    if (UNSUPPORTED.test((error as Error).name)) return undefined;
+    if (UNSUPPORTED.test((error as Error).name)) return { moved: 0, isDone: false };
     throw error;
   }
   for (;;) {
@@ -182,11 +210,13 @@ async function moveAll(
     const [task] = Results;
     const moved = task?.ApproximateNumberOfMessagesMoved ?? 0;
     onProgress(moved);
-    if (task?.Status === "FAILED") throw new Error(`SQS moved ${moved}: ${task.FailureReason}`);
-    if (task?.Status !== "RUNNING") return moved;
+    if (task?.Status !== "RUNNING" && task?.Status !== "CANCELLING") {
+      return { moved, isDone: task?.Status === "COMPLETED" };
+    }
     if (signal.aborted) {
-      await sqs.send(new CancelMessageMoveTaskCommand({ TaskHandle }));
-      return moved;
+      // It may have ended meanwhile.
+      await sqs.send(new CancelMessageMoveTaskCommand({ TaskHandle })).catch(() => {});
+      return { moved, isDone: false };
     }
     await pause(1_000, signal);
   }

@@ -9,6 +9,12 @@ import {
 /** How long a message that is looked at is hidden from others: longer than ten of them take. */
 const HIDDEN_SECONDS = 60;
 
+/**
+ * Answers in a row that bring nothing new, and then there is nothing: messages that somebody keeps show
+ * again when their time is over, and may come before those that nobody has seen yet.
+ */
+const MAX_STALE_ANSWERS = 5;
+
 /** How a replay is watched and stopped. */
 export type Watch = {
   /** Ends the replay after the messages that are under way. */
@@ -23,7 +29,7 @@ export type Watch = {
  */
 export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenerator<Message[]> {
   const seen = new Set<string>();
-  for (;;) {
+  for (let stale = 0; stale < MAX_STALE_ANSWERS; ) {
     const { Messages = [] } = await sqs.send(
       new ReceiveMessageCommand({
         QueueUrl: queueUrl,
@@ -35,8 +41,10 @@ export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenera
         MessageAttributeNames: ["All"],
       }),
     );
+    if (Messages.length === 0) return;
     const fresh = Messages.filter(({ MessageId }) => !seen.has(String(MessageId)));
-    if (fresh.length === 0) return;
+    stale = fresh.length === 0 ? stale + 1 : 0;
+    if (fresh.length === 0) continue;
     for (const { MessageId } of fresh) seen.add(String(MessageId));
     yield fresh;
   }

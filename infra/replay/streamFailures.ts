@@ -1,6 +1,5 @@
 import {
   type DynamoDBStreamsClient,
-  ExpiredIteratorException,
   GetRecordsCommand,
   GetShardIteratorCommand,
   ResourceNotFoundException,
@@ -20,17 +19,19 @@ import type { Stage } from "./stage.ts";
 // only the records say: which blocks ended, so that their addresses count as repeat offenders.
 
 /** @see https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html */
-const failure = v.object({
+const details = v.object({
   requestContext: v.object({ condition: v.string(), approximateInvokeCount: v.number() }),
   timestamp: v.string(),
   DDBStreamBatchInfo: v.object({
     shardId: v.string(),
-    startSequenceNumber: v.string(),
-    endSequenceNumber: v.string(),
+    startSequenceNumber: v.pipe(v.string(), v.digits()),
+    endSequenceNumber: v.pipe(v.string(), v.digits()),
     batchSize: v.number(),
     streamArn: v.string(),
   }),
 });
+
+const failure = v.pipe(v.string(), v.parseJson(), details);
 
 /** A stream failure, for the operator. */
 export type StreamFailure = {
@@ -108,7 +109,7 @@ async function recordsOf(
   streams: DynamoDBStreamsClient,
   message: Message,
 ): Promise<DynamoDBRecord[]> {
-  const { output, success } = v.safeParse(failure, JSON.parse(message.Body ?? "null"));
+  const { output, success } = v.safeParse(failure, message.Body);
   if (!success) return [];
   const { shardId, startSequenceNumber, endSequenceNumber, streamArn } = output.DDBStreamBatchInfo;
   const isWanted = (record: StreamRecord) => {
@@ -125,7 +126,9 @@ async function recordsOf(
         SequenceNumber: startSequenceNumber,
       }),
     );
-    for (let read = 0; ShardIterator && read < MAX_READS; read++) {
+    for (let read = 0; ShardIterator; read++) {
+      // What is not read must not pass for done.
+      if (read === MAX_READS) throw new Error("The failed records cannot be read to their end.");
       const page = await streams.send(new GetRecordsCommand({ ShardIterator }));
       const { Records = [] } = page;
       found.push(...Records.filter(isWanted));
@@ -134,14 +137,14 @@ async function recordsOf(
       ShardIterator = page.NextShardIterator;
     }
   } catch (error) {
-    const gone = [TrimmedDataAccessException, ResourceNotFoundException, ExpiredIteratorException];
+    const gone = [TrimmedDataAccessException, ResourceNotFoundException];
     if (!gone.some((kind) => error instanceof kind)) throw error;
   }
   return found.map((record) => toLambdaRecord(record, streamArn));
 }
 
 function failureOf(message: Message): StreamFailure {
-  const parsed = v.safeParse(failure, JSON.parse(message.Body ?? "null"));
+  const parsed = v.safeParse(failure, message.Body);
   const id = String(message.MessageId);
   if (!parsed.success) return { id, reason: "unreadable", attempts: 0, records: 0, since: "" };
   const { requestContext, timestamp, DDBStreamBatchInfo } = parsed.output;

@@ -75,8 +75,7 @@ test("a stream failure is replayed: the enforcer learns from its records which b
   const told = () => cloud.log("enforcer").split("A block left the table").length - 1;
   const before = told();
   expect(await operate("stream-failures", "replay")).toEqual({
-    replayed: 1,
-    interrupted: false,
+    ...{ replayed: 1, left: 0, interrupted: false },
   });
   await eventually("the enforcer was told of it again", 5, async () => told() > before);
   expect(await operate("stream-failures", "list")).toEqual({ total: 0, items: [] });
@@ -128,8 +127,7 @@ test("a poison message among 1,000 good ones holds none of them up; mended, it i
   const mended = JSON.stringify({ ...poison, cidr: "198.51.100.77/32" });
   const { id } = items[0];
   expect(await operate("dead-letters", "replay", "--id", id, "--body", mended)).toEqual({
-    replayed: 1,
-    interrupted: false,
+    ...{ replayed: 1, left: 0, interrupted: false },
   });
   await eventually("the mended one is denied", 20, async () =>
     (await cloud.denied()).includes("198.51.100.77/32"),

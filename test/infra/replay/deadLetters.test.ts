@@ -1,4 +1,5 @@
 import {
+  CancelMessageMoveTaskCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   ListMessageMoveTasksCommand,
@@ -166,6 +167,27 @@ describe("replay", () => {
     expect(await dead()).toEqual(["other"]);
   });
 
+  test("of letters too large for one batch takes several", async () => {
+    const large = numbered(5, "poison").map((name) => name.padEnd(300_000, "."));
+    for (const body of large) {
+      await createDeadLetters(sqs, urls.deadLetters).put({
+        ...{ messageId: body.slice(0, 10), group: ACL, body, reason: "invalid_json", detail: "" },
+      });
+    }
+    expect(await replay()).toBe(5);
+    expect((await bodies()).toSorted()).toEqual(large);
+  });
+
+  test("of a letter that was mended once more sends it once more", async () => {
+    await bury("poison");
+    const { letters } = await listDeadLetters(sqs, urls.deadLetters);
+    const id = letters[0]?.id;
+    const undeleted = failing(DeleteMessageBatchCommand, "before");
+    await expect(replay({ id, body: "half mended" }, undeleted)).rejects.toThrow();
+    expect(await replay({ id, body: "mended" })).toBe(1);
+    expect(await bodies()).toEqual(["half mended", "mended"]);
+  });
+
   test("of none is nothing", async () => {
     expect(await replay({ reason: "no_such_reason" })).toBe(0);
     expect(await replay()).toBe(0);
@@ -253,6 +275,7 @@ describe("where the queue supports move tasks", () => {
         }
         if (command instanceof ListMessageMoveTasksCommand)
           return { Results: answers.splice(0, 1) };
+        if (command instanceof CancelMessageMoveTaskCommand) return asked.push(command.input);
         return sqs.send(...args);
       },
     } as unknown as SQSClient;
@@ -275,12 +298,27 @@ describe("where the queue supports move tasks", () => {
     expect((await bodies()).toSorted()).toEqual(["poison-1", "poison-2"]);
   });
 
-  test("why a task failed is told", async () => {
-    const { client } = withMoveTasks({
-      ...RUNNING,
-      Status: "FAILED",
-      FailureReason: "AccessDenied",
-    });
-    await expect(replay({}, client)).rejects.toThrow("SQS moved 7: AccessDenied");
+  test("what a task that failed has left is replayed one by one", async () => {
+    await inOrder(numbered(12, "starved"), move);
+    const FailureReason = "CouldNotDetermineMessageSource";
+    const { client } = withMoveTasks(RUNNING, { ...RUNNING, Status: "FAILED", FailureReason });
+    const progress: number[] = [];
+    const onProgress = (replayed: number) => void progress.push(replayed);
+    const { signal } = quiet;
+    expect(await replayDeadLetters(client, urls, {}, { signal, onProgress })).toBe(7 + 12);
+    expect(progress).toEqual([7, 7, 7 + 10, 7 + 12]);
+    expect(await bodies()).toEqual(numbered(12, "starved"));
+    expect(await dead()).toEqual([]);
+  });
+
+  test("a task that is stopped is cancelled, and what it left stays", async () => {
+    await inOrder(["starved-1"], move);
+    const { client, asked } = withMoveTasks(RUNNING);
+    const stopping = new AbortController();
+    const onProgress = () => stopping.abort();
+    const { signal } = stopping;
+    expect(await replayDeadLetters(client, urls, {}, { signal, onProgress })).toBe(7);
+    expect(asked).toEqual([{ SourceArn: SOURCE }, { TaskHandle: "task-1" }]);
+    expect(await dead()).toEqual(["starved-1"]);
   });
 });
