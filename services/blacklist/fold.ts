@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import {
   type BlockMessage,
@@ -107,9 +107,7 @@ export function deduplicationId(message: BlockMessage, unblocks: number | undefi
   const { cidr, detector, severity, reportedAt } = message;
   const duration = durationSeconds(message);
   const window = Math.floor(reportedAt / foldWindowMs(duration));
-  return createHash("sha256")
-    .update(JSON.stringify([cidr, detector, severity, duration, window, unblocks]))
-    .digest("hex");
+  return hash("sha256", JSON.stringify([cidr, detector, severity, duration, window, unblocks]));
 }
 
 /**

@@ -29,8 +29,9 @@ const PARAMETERS = [
 ];
 
 /** The parameters of the query string. A parameter given twice is refused: which one is meant? */
-export function queryFields(event: APIGatewayProxyEventV2): Fields {
-  const query = new URLSearchParams(event.rawQueryString);
+export function queryFields({ rawQueryString }: APIGatewayProxyEventV2): Fields {
+  if (rawQueryString === "") return {};
+  const query = new URLSearchParams(rawQueryString);
   const twice = PARAMETERS.find((name) => query.getAll(name).length > 1);
   if (twice) throw duplicate(twice);
   return Object.fromEntries(query);
@@ -86,13 +87,10 @@ export function blockableAddressOf(fields: Fields): Cidr {
 }
 
 /** A whole number, as JSON or as decimal digits. */
-const wholeNumber = (min: number, max: number) =>
-  v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))]),
-    v.integer(),
-    v.minValue(min),
-    v.maxValue(max),
-  );
+const wholeNumber = v.pipe(
+  v.union([v.number(), v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))]),
+  v.integer(),
+);
 
 /** The whole number of a parameter, or `otherwise` where it is absent. @throws Refusal */
 export function numberOf(
@@ -101,8 +99,8 @@ export function numberOf(
   { min, max, otherwise, code }: { min: number; max: number; otherwise: number; code: string },
 ): number {
   if (fields[name] === undefined) return otherwise;
-  const result = v.safeParse(wholeNumber(min, max), fields[name]);
-  if (result.success) return result.output;
+  const { success, output } = v.safeParse(wholeNumber, fields[name]);
+  if (success && output >= min && output <= max) return output;
   throw badRequest(code, `The parameter ${name} must be a whole number from ${min} to ${max}.`);
 }
 

@@ -21,14 +21,16 @@ export async function readNeverBlock(
   vpcCidrs: readonly string[],
 ): Promise<NeverBlock> {
   const value = await parameters.get(parameterName);
-  const key = JSON.stringify([value, vpcCidrs]);
-  const list = parsedLists.get(key) ?? parseList(value, vpcCidrs);
-  parsedLists.set(key, list);
-  return list;
+  if (parsed?.value !== value || parsed.vpcCidrs !== vpcCidrs) {
+    parsed = { value, vpcCidrs, list: parseList(value, vpcCidrs) };
+  }
+  return parsed.list;
 }
 
 /** Every request asks for the list, and it seldom changes. */
-const parsedLists = new LRUCache<string, NeverBlock>({ max: 2 });
+let parsed:
+  | { readonly value: string; readonly vpcCidrs: readonly string[]; readonly list: NeverBlock }
+  | undefined;
 
 function parseList(value: string, vpcCidrs: readonly string[]): NeverBlock {
   const listed = value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
@@ -40,6 +42,7 @@ function parseList(value: string, vpcCidrs: readonly string[]): NeverBlock {
 }
 
 const VPC_CIDRS_TTL_MS = 60_000;
+const NONE_RECORDED: readonly string[] = [];
 
 /**
  * The list as worker and endpoint read it: the VPC's ranges are those that the enforcer, which alone
@@ -61,7 +64,8 @@ export function createNeverBlock(
   });
   return async () => {
     // Without the VPC's ranges the owner's list still holds; `plan` asks for both again.
-    const vpcCidrs = await recorded.fetch("vpcCidrs").catch(() => undefined);
-    return readNeverBlock(parameters, parameterName, vpcCidrs ?? []);
+    const vpcCidrs =
+      recorded.get("vpcCidrs") ?? (await recorded.fetch("vpcCidrs").catch(() => undefined));
+    return readNeverBlock(parameters, parameterName, vpcCidrs ?? NONE_RECORDED);
   };
 }

@@ -1,8 +1,9 @@
-import { SSMProvider } from "@aws-lambda-powertools/parameters/ssm";
-import type { SSMClient } from "@aws-sdk/client-ssm";
+import { GetParameterCommand, type SSMClient } from "@aws-sdk/client-ssm";
+import { LRUCache } from "lru-cache";
 
 /** How long a warm function goes without reading a parameter again: a change reaches it so late. */
-const MAX_AGE_SECONDS = 5;
+const MAX_AGE_MS = 5_000;
+const MAX_PARAMETERS = 10;
 
 /** Reads SSM parameters. */
 export type Parameters = {
@@ -11,11 +12,18 @@ export type Parameters = {
 };
 
 export function createParameters(ssm: SSMClient): Parameters {
-  const provider = new SSMProvider({ awsSdkV3Client: ssm });
+  const values = new LRUCache<string, string>({
+    max: MAX_PARAMETERS,
+    ttl: MAX_AGE_MS,
+    fetchMethod: async (Name) => {
+      const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
+      return Parameter?.Value;
+    },
+  });
   return {
     async get(name) {
-      const value = await provider.get(name, { maxAge: MAX_AGE_SECONDS });
-      if (value === undefined) throw new Error(`The parameter ${name} does not exist.`);
+      const value = values.get(name) ?? (await values.fetch(name));
+      if (value === undefined) throw new Error(`The parameter ${name} has no value.`);
       return value;
     },
   };

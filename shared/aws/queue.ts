@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
 import { type Cidr, type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
@@ -127,7 +127,7 @@ function toAscii(json: string): string {
 /** The message group: the ACL's id, and with several shards the shard of the address. */
 export function groupOf(cidr: string, aclId: string, shards: number): string {
   if (shards === 1) return aclId;
-  return `${aclId}.${createHash("sha256").update(cidr).digest().readUInt32BE() % shards}`;
+  return `${aclId}.${hash("sha256", cidr, "buffer").readUInt32BE() % shards}`;
 }
 
 /** The range, where the text is its canonical form. */

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
 import type { Logger } from "./log.ts";
 import type { Parameters } from "./parameters.ts";
@@ -53,7 +53,7 @@ export function createTokens(
         log.error("The list of tokens cannot be read", error as Error);
         if (!known) throw error;
       }
-      const digest = createHash("sha256").update(token).digest();
+      const digest = hash("sha256", token, "buffer");
       return known.list.filter((holder) => timingSafeEqual(holder.digest, digest))[0];
     },
   };
