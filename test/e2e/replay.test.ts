@@ -86,6 +86,13 @@ test("a stream failure is replayed: the enforcer learns from its records which b
     }),
   );
   expect(Item?.strikes).toEqual({ N: "1" });
+
+  // What is no stream failure is listed all the same, and replayed as a converge.
+  await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: "sent by hand" }));
+  expect(await operate("stream-failures", "list")).toMatchObject({
+    ...{ total: 1, items: [{ reason: "unreadable" }] },
+  });
+  expect(await operate("stream-failures", "replay")).toMatchObject({ replayed: 1, left: 0 });
 }, 60_000);
 
 test("a poison message among 1,000 good ones holds none of them up; mended, it is enforced", async () => {

@@ -127,6 +127,29 @@ describe("list", () => {
     expect(await dead()).toEqual(names);
   });
 
+  test("goes on past letters that SQS shows once more", async () => {
+    const [first, second] = [
+      { MessageId: "1", Body: "first" },
+      { MessageId: "2", Body: "second" },
+    ];
+    const answers = [[first], [first], [first], [second], []];
+    const client = {
+      send: async (...[command]: Parameters<SQSClient["send"]>) =>
+        command instanceof ReceiveMessageCommand ? { Messages: answers.shift() } : {},
+    } as unknown as SQSClient;
+    const { letters } = await listDeadLetters(client, urls.deadLetters);
+    expect(letters.map(({ body }) => body)).toEqual(["first", "second"]);
+    expect(answers).toEqual([]);
+  });
+
+  test("ends though SQS shows one letter again and again", async () => {
+    const client = {
+      send: async (...[command]: Parameters<SQSClient["send"]>) =>
+        command instanceof ReceiveMessageCommand ? { Messages: [{ MessageId: "1" }] } : {},
+    } as unknown as SQSClient;
+    expect((await listDeadLetters(client, urls.deadLetters)).letters).toHaveLength(1);
+  });
+
   test("of one message group SQS shows ten; the count tells of the rest", async () => {
     await inOrder(numbered(12, "starved"), move);
     const { letters, total } = await listDeadLetters(sqs, urls.deadLetters);
