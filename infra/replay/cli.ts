@@ -145,10 +145,11 @@ async function replay(
   }
   console.log(`Replayed ${numberOf(replayed, what)}${interrupted ? ", then stopped" : ""}.`);
   if (left > 0) {
-    console.log(
-      `${numberOf(left, what)} left. What somebody looks at shows again within a minute.`,
-    );
+    const why = "not chosen, failed again, or looked at by somebody and hidden for a minute";
+    console.log(`${numberOf(left, what)} left: ${why}.`);
   }
 }
 
-const numberOf = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+function numberOf(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

@@ -28,14 +28,17 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => cloud?.stop());
 
-/** Runs a command of the operator's on this cloud; its answer. */
-async function operate(...args: string[]) {
-  const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args, "--json"], {
+/** Runs a command of the operator's on this cloud; what a person sees. */
+async function seen(...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args], {
     env: { ...process.env, NODE_OPTIONS: "", PORTCULLIS_LOCAL_DIR: cloud.dir },
     timeout: 60_000,
   });
-  return JSON.parse(stdout);
+  return stdout;
 }
+
+/** The same for a program. */
+const operate = async (...args: string[]) => JSON.parse(await seen(...args, "--json"));
 
 /** The states of all wanted blocks, by address. */
 async function wanted(): Promise<Map<string, string>> {
@@ -141,6 +144,21 @@ test("a poison message among 1,000 good ones holds none of them up; mended, it i
   );
   expect(await operate("dead-letters", "list")).toEqual({ total: 0, items: [] });
 }, 120_000);
+
+test("a person sees what was replayed, and what is left", async () => {
+  await sqs.send(
+    new SendMessageCommand({
+      QueueUrl: cloud.stack.deadLetterQueueUrl,
+      MessageBody: "poison",
+      MessageGroupId: "one",
+    }),
+  );
+  expect(await seen("dead-letters", "list")).toMatch(/retries_exhausted.*poison/);
+  const replay = await seen("dead-letters", "replay", "--reason", "no_such_reason");
+  expect(replay).toBe(
+    "Replayed 0 dead letters.\n1 dead letter left: not chosen, failed again, or looked at by somebody and hidden for a minute.\n",
+  );
+}, 60_000);
 
 type Found = { record: StreamRecord; shardId: string; streamArn: string };
 
