@@ -33,8 +33,8 @@ const MAPPED_PREFIX = 96;
 export function parseCidr(text: string): Cidr {
   const [address = "", prefixText, ...more] = text.split("/");
   if (more.length > 0 || !isStrictAddress(address)) throw invalid(text);
-  const parsed = ip.parse(address);
-  const family: Family = parsed.kind() === "ipv4" ? 4 : 6;
+  const parsed = address.includes(":") ? ip.IPv6.parse(address) : ip.IPv4.parse(address);
+  const family: Family = parsed instanceof ip.IPv6 ? 6 : 4;
   const prefix = prefixText === undefined ? BITS[family] : parsePrefix(prefixText);
   if (prefix === undefined || prefix > BITS[family]) throw invalid(text);
 
