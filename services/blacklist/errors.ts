@@ -25,7 +25,13 @@ export const unauthorized = () =>
 export const forbidden = () =>
   new Refusal(403, "forbidden", "This call needs an operator's token.");
 
+const tryAgain = (message: string) =>
+  new Refusal(503, "unavailable", message, { "retry-after": "2" });
+
 export const unavailable = (message: string) =>
-  new Refusal(503, "unavailable", `${message} Nothing was accepted; please try again.`, {
-    "retry-after": "2",
-  });
+  tryAgain(`${message} Nothing was accepted; please try again.`);
+
+export const unannounced = () =>
+  tryAgain(
+    "The unblock is queued, but a report may still be taken for one from before it; please try again.",
+  );

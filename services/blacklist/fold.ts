@@ -6,6 +6,7 @@ import {
   QueueUnavailableError,
   type UnblockMessage,
 } from "../../shared/aws/queue.ts";
+import { unannounced } from "./errors.ts";
 import type { Unblocks } from "./unblocks.ts";
 
 /** How many words a warm function remembers. */
@@ -70,18 +71,20 @@ export function createFold(queue: Queue, unblocks: Unblocks) {
 
     /**
      * An unblock never folds. Once this resolves, no report folds into one from before it.
-     * @throws QueueUnavailableError
+     *
+     * @throws QueueUnavailableError where it is not queued, Refusal where not every instance could be
+     *   told of it
      */
     async sendUnblock(message: UnblockMessage): Promise<void> {
-      const counted = (counting: Promise<void>) =>
-        counting.catch((cause) => {
-          throw new QueueUnavailableError("The unblock could not be counted.", { cause });
-        });
-      // Nothing is accepted that could not be announced.
-      await counted(unblocks.add());
+      // Nothing is queued that could not be announced.
+      await unblocks.add().catch((cause) => {
+        throw new QueueUnavailableError("The unblock could not be counted.", { cause });
+      });
       await queue.send(message, message.requestId);
       // Only now: words that go by this count are behind the unblock in the queue.
-      await counted(unblocks.announce());
+      await unblocks.announce().catch(() => {
+        throw unannounced();
+      });
     },
   };
 }

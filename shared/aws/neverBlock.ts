@@ -42,6 +42,10 @@ function parseList(value: string, vpcCidrs: readonly string[]): NeverBlock {
 }
 
 const VPC_CIDRS_TTL_MS = 60_000;
+
+/** A table that failed is not asked again for so long: not every request must wait for it to fail. */
+const FAILURE_TTL_MS = 2_000;
+
 const NONE_RECORDED: readonly string[] = [];
 
 /**
@@ -56,16 +60,22 @@ export function createNeverBlock(
   const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
     max: 1,
     ttl: VPC_CIDRS_TTL_MS,
-    // Before the enforcer's first look there is nothing yet, and nothing to remember.
-    fetchMethod: async () => {
-      const { vpcCidrs } = await table.readState();
-      return vpcCidrs.length > 0 ? vpcCidrs : undefined;
+    noDeleteOnStaleGet: true,
+    fetchMethod: async (_key, known, { options }) => {
+      try {
+        const { vpcCidrs } = await table.readState();
+        // Before the enforcer's first look there is nothing yet, and nothing to remember.
+        return vpcCidrs.length > 0 ? vpcCidrs : undefined;
+      } catch {
+        // What was known holds on. Without the VPC's ranges the owner's list still holds; `plan` asks
+        // for both again.
+        options.ttl = FAILURE_TTL_MS;
+        return known ?? NONE_RECORDED;
+      }
     },
   });
   return async () => {
-    // Without the VPC's ranges the owner's list still holds; `plan` asks for both again.
-    const vpcCidrs =
-      recorded.get("vpcCidrs") ?? (await recorded.fetch("vpcCidrs").catch(() => undefined));
+    const vpcCidrs = recorded.get("vpcCidrs") ?? (await recorded.fetch("vpcCidrs"));
     return readNeverBlock(parameters, parameterName, vpcCidrs ?? NONE_RECORDED);
   };
 }

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { Refusal } from "../../../services/blacklist/errors.ts";
 import { createFold, deduplicationId, foldWindowMs } from "../../../services/blacklist/fold.ts";
 import { LEASE_MS } from "../../../services/blacklist/unblocks.ts";
 import {
@@ -171,7 +172,7 @@ describe("after an unblock", () => {
       },
     };
     const last = createFold(queueThatOutlives, unblocks.instance());
-    await expect(last.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(QueueUnavailableError);
+    await expect(last.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(Refusal);
     expect(queue.sent).toHaveLength(1);
   });
 

@@ -1,4 +1,5 @@
-import { beforeEach, describe, expect, test } from "@jest/globals";
+import { setTimeout as pause } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createNeverBlock, readNeverBlock } from "../../../shared/aws/neverBlock.ts";
 import { EMPTY_STATE } from "../../../shared/aws/table.ts";
 import { InvalidAddressError, parseCidr } from "../../../shared/domain/cidr.ts";
@@ -82,14 +83,44 @@ describe("createNeverBlock", () => {
     expect(reads).toBe(1);
   });
 
-  test("is the owner's list while the state cannot be read, and reads it again the next time", async () => {
-    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, table);
-    vpcCidrs = new Error("The table is down.");
-    const list = await neverBlock();
-    expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
-    expect(whyNot(list, "11.0.0.1")).toBeUndefined();
-    vpcCidrs = ["11.0.0.0/16"];
-    expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
+  describe("while the state cannot be read", () => {
+    let pass: (ms: number) => Promise<void>;
+    beforeEach(() => {
+      let now = 1_000;
+      jest.spyOn(performance, "now").mockImplementation(() => now);
+      pass = async (ms) => {
+        now += ms;
+        await pause(5); // the memory looks at its clock once a millisecond
+      };
+    });
+    afterEach(() => {
+      jest.restoreAllMocks();
+    });
+
+    test("is the owner's list, and reads the state again two seconds later", async () => {
+      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, table);
+      vpcCidrs = new Error("The table is down.");
+      const list = await neverBlock();
+      expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
+      expect(whyNot(list, "11.0.0.1")).toBeUndefined();
+      vpcCidrs = ["11.0.0.0/16"];
+      await pass(2_000);
+      await neverBlock();
+      expect(reads).toBe(1);
+      await pass(1);
+      expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
+    });
+
+    test("has the VPC's ranges that it knew before", async () => {
+      const neverBlock = createNeverBlock(storing("none"), NAME, table);
+      await neverBlock();
+      vpcCidrs = new Error("The table is down.");
+      for (const age of [60_001, 2_001, 2_001]) {
+        await pass(age);
+        expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
+      }
+      expect(reads).toBe(4);
+    });
   });
 
   test("fails while the owner's list cannot be read, whatever the state says", async () => {

@@ -1,5 +1,20 @@
-import { PutParameterCommand } from "@aws-sdk/client-ssm";
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { setTimeout as pause } from "node:timers/promises";
+import {
+  type GetParameterCommand,
+  ParameterNotFound,
+  PutParameterCommand,
+  type SSMClient,
+} from "@aws-sdk/client-ssm";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  jest,
+  test,
+} from "@jest/globals";
 import { createParameters } from "../../../shared/aws/parameters.ts";
 import { startTestEngines } from "../../infra/local/fixtures.ts";
 
@@ -42,6 +57,42 @@ describe("a parameter", () => {
     clock.mockReturnValue(6_001);
     await put(name, "after"); // time for the memory's clock, which looks once a millisecond
     expect(await parameters.get(name)).toBe("after");
+  });
+});
+
+describe("a store that fails", () => {
+  let asked: string[];
+  let clock: ReturnType<typeof jest.spyOn>;
+  const failing = {
+    send: async ({ input }: GetParameterCommand) => {
+      asked.push(String(input.Name));
+      if (input.Name === "missing") {
+        throw new ParameterNotFound({ message: "There is none.", $metadata: {} });
+      }
+      throw new Error("It hangs.");
+    },
+  } as unknown as SSMClient;
+  beforeEach(() => {
+    asked = [];
+    clock = jest.spyOn(performance, "now").mockReturnValue(1_000);
+  });
+
+  test("is not asked again for two seconds, for whatever parameter: nobody waits twice", async () => {
+    const parameters = createParameters(failing);
+    for (const name of ["one", "one", "other"]) {
+      await expect(parameters.get(name)).rejects.toThrow("It hangs.");
+    }
+    expect(asked).toEqual(["one"]);
+    clock.mockReturnValue(3_001);
+    await pause(5); // the memory looks at its clock once a millisecond
+    await expect(parameters.get("other")).rejects.toThrow("It hangs.");
+    expect(asked).toEqual(["one", "other"]);
+  });
+
+  test("is not one that has no such parameter", async () => {
+    const parameters = createParameters(failing);
+    await expect(parameters.get("missing")).rejects.toThrow("There is none.");
+    await expect(parameters.get("one")).rejects.toThrow("It hangs.");
   });
 });
 
