@@ -10,6 +10,7 @@ const CHOSEN = [
   "SendMessage, runner killed after",
   "PutItem block, runner killed after",
   "PutItem state, runner killed after",
+  "endpoint → table, engine down",
   "worker → table, engine down",
   "enforcer → EC2, answer lost after the effect",
   "queue → worker, duplicated delivery",
