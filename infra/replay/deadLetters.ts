@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import {
   BatchRequestTooLong,
   CancelMessageMoveTaskCommand,
@@ -145,9 +145,7 @@ async function send(
       MessageBody,
       MessageGroupId: letter.group,
       // The same letter replayed again at once is taken once; mended anew it is another one.
-      MessageDeduplicationId: createHash("sha256")
-        .update(letter.id + MessageBody)
-        .digest("hex"),
+      MessageDeduplicationId: hash("sha256", letter.id + MessageBody),
     };
   });
   try {
@@ -203,19 +201,22 @@ async function moveAll(
     if (UNSUPPORTED.test((error as Error).name)) return { moved: 0, isDone: false };
     throw error;
   }
+  const latest = async () => {
+    const command = new ListMessageMoveTasksCommand({ SourceArn, MaxResults: 1 });
+    return (await sqs.send(command)).Results?.[0];
+  };
   for (;;) {
-    const { Results = [] } = await sqs.send(
-      new ListMessageMoveTasksCommand({ SourceArn, MaxResults: 1 }),
-    );
-    const [task] = Results;
+    const task = await latest();
     const moved = task?.ApproximateNumberOfMessagesMoved ?? 0;
     onProgress(moved);
     if (task?.Status !== "RUNNING" && task?.Status !== "CANCELLING") {
       return { moved, isDone: task?.Status === "COMPLETED" };
     }
     if (signal.aborted) {
-      // It may have ended meanwhile.
-      await sqs.send(new CancelMessageMoveTaskCommand({ TaskHandle })).catch(() => {});
+      await sqs.send(new CancelMessageMoveTaskCommand({ TaskHandle })).catch(async (error) => {
+        // Where it has ended meanwhile, that is as good.
+        if ((await latest())?.Status === "RUNNING") throw error;
+      });
       return { moved, isDone: false };
     }
     await pause(1_000, signal);

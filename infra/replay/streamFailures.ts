@@ -19,19 +19,21 @@ import type { Stage } from "./stage.ts";
 // only the records say: which blocks ended, so that their addresses count as repeat offenders.
 
 /** @see https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html */
-const details = v.object({
-  requestContext: v.object({ condition: v.string(), approximateInvokeCount: v.number() }),
-  timestamp: v.string(),
-  DDBStreamBatchInfo: v.object({
-    shardId: v.string(),
-    startSequenceNumber: v.pipe(v.string(), v.digits()),
-    endSequenceNumber: v.pipe(v.string(), v.digits()),
-    batchSize: v.number(),
-    streamArn: v.string(),
+const failure = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    requestContext: v.object({ condition: v.string(), approximateInvokeCount: v.number() }),
+    timestamp: v.string(),
+    DDBStreamBatchInfo: v.object({
+      shardId: v.string(),
+      startSequenceNumber: v.pipe(v.string(), v.digits()),
+      endSequenceNumber: v.pipe(v.string(), v.digits()),
+      batchSize: v.number(),
+      streamArn: v.string(),
+    }),
   }),
-});
-
-const failure = v.pipe(v.string(), v.parseJson(), details);
+);
 
 /** A stream failure, for the operator. */
 export type StreamFailure = {

@@ -68,6 +68,8 @@ export async function blockAll(
   if (good.length > 0 && answers.every((answer) => answer === undefined)) {
     throw unavailable("The queue cannot take it now.");
   }
+  const untaken = answers.filter((answer) => answer === undefined).length;
+  if (untaken > 0) blacklist.log.error("The queue did not take all addresses", { untaken });
   const results = judged.map((one): Outcome => {
     if ("status" in one) return one;
     const answer = sent.get(one);

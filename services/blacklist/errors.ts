@@ -7,8 +7,8 @@ export class Refusal extends Error {
   /** Who was refused, for the log: the operator must see which detector keeps being refused. */
   caller: string | undefined;
 
-  constructor(status: number, code: string, message: string, headers = {}) {
-    super(message);
+  constructor(status: number, code: string, message: string, headers = {}, cause?: unknown) {
+    super(message, { cause });
     this.status = status;
     this.code = code;
     this.headers = headers;
@@ -25,13 +25,14 @@ export const unauthorized = () =>
 export const forbidden = () =>
   new Refusal(403, "forbidden", "This call needs an operator's token.");
 
-const tryAgain = (message: string) =>
-  new Refusal(503, "unavailable", message, { "retry-after": "2" });
+const tryAgain = (message: string, cause?: unknown) =>
+  new Refusal(503, "unavailable", message, { "retry-after": "2" }, cause);
 
 export const unavailable = (message: string) =>
   tryAgain(`${message} Nothing was accepted; please try again.`);
 
-export const unannounced = () =>
+export const unannounced = (cause: unknown) =>
   tryAgain(
     "The unblock is queued, but a report may still be taken for one from before it; please try again.",
+    cause,
   );

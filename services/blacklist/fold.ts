@@ -82,8 +82,8 @@ export function createFold(queue: Queue, unblocks: Unblocks) {
       });
       await queue.send(message, message.requestId);
       // Only now: words that go by this count are behind the unblock in the queue.
-      await unblocks.announce().catch(() => {
-        throw unannounced();
+      await unblocks.announce().catch((cause) => {
+        throw unannounced(cause);
       });
     },
   };

@@ -98,7 +98,10 @@ export function errorAnswers(
 }
 
 function refusalOf(error: Error | null | undefined, log: Logger): Refusal {
-  if (error instanceof Refusal) return error;
+  if (error instanceof Refusal) {
+    if (error.status >= 500) log.error(error.message, error);
+    return error;
+  }
   if (error instanceof QueueUnavailableError) {
     log.error(error.message, error);
     return unavailable("The queue cannot take it now.");

@@ -58,10 +58,10 @@ process.send?.(results, () => process.disconnect());
 
 async function measure(prepare: () => () => Promise<unknown>): Promise<Round> {
   const latenciesMs: number[] = [];
-  const works = Array.from({ length: requests }, prepare);
+  const jobs = Array.from({ length: requests }, prepare);
   const ms = await timeOf(() =>
     inParallel(requests, concurrency, async (index) => {
-      latenciesMs.push(await timeOf(() => works[index]?.()));
+      latenciesMs.push(await timeOf(() => jobs[index]?.()));
     }),
   );
   return { perSecond: (requests / ms) * 1000, latenciesMs };

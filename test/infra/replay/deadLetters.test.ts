@@ -334,6 +334,22 @@ describe("where the queue supports move tasks", () => {
     expect(await dead()).toEqual([]);
   });
 
+  test.each([
+    ["has ended meanwhile", "COMPLETED", "7"],
+    ["goes on", "RUNNING", "No permission."],
+  ])("a task that cannot be cancelled and %s: %s", async (_what, Status, end) => {
+    const { client } = withMoveTasks(RUNNING, { ...RUNNING, Status });
+    const { send } = client;
+    client.send = (async (...args: Parameters<typeof send>) => {
+      if (args[0] instanceof CancelMessageMoveTaskCommand) throw new Error("No permission.");
+      return send(...args);
+    }) as typeof send;
+    const stopping = new AbortController();
+    const onProgress = () => stopping.abort();
+    const replaying = replayDeadLetters(client, urls, {}, { signal: stopping.signal, onProgress });
+    expect(await replaying.then(String, ({ message }) => message)).toBe(end);
+  });
+
   test("a task that is stopped is cancelled, and what it left stays", async () => {
     await inOrder(["starved-1"], move);
     const { client, asked } = withMoveTasks(RUNNING);

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "@jest/globals";
+import { Logger } from "@aws-lambda-powertools/logger";
+import { describe, expect, jest, test } from "@jest/globals";
 import type { Message } from "../../../shared/aws/queue.ts";
 import { queueDown, startEndpoint } from "../../support/endpoint.ts";
 
@@ -43,15 +44,32 @@ describe("many addresses in one request", () => {
     expect(cidrs(endpoint.messages())).toEqual(["203.0.113.1/32", "203.0.113.2/32"]);
   });
 
-  test("are answered 503 where the queue takes none, and none is remembered", async () => {
-    const endpoint = startEndpoint();
+  test("are answered 503 where the queue takes none, which the log tells, and none is remembered", async () => {
+    const log = new Logger({ logLevel: "SILENT" });
+    const told = jest.spyOn(log, "error");
+    const endpoint = startEndpoint({ log });
     endpoint.queue.failure = queueDown();
     const refused = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
     expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "2"]);
+    expect(told).toHaveBeenCalledTimes(1);
     endpoint.queue.failure = undefined;
     const taken = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
     expect(taken.status).toBe(202);
     expect(endpoint.messages()).toHaveLength(2);
+  });
+
+  test("that the queue did not take are refused one by one, which the log tells", async () => {
+    const log = new Logger({ logLevel: "SILENT" });
+    const told = jest.spyOn(log, "error");
+    const endpoint = startEndpoint({ log });
+    endpoint.queue.sendAll = async () => [true, false];
+    const { status, body } = await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2"] });
+    expect(status).toBe(202);
+    expect(body.results).toMatchObject([
+      { status: "queued", cidr: "203.0.113.1/32" },
+      { status: "refused", ip: "203.0.113.2/32", error: { code: "unavailable" } },
+    ]);
+    expect(told).toHaveBeenCalledWith(expect.any(String), { untaken: 1 });
   });
 
   test.each([

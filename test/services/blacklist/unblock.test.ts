@@ -1,4 +1,5 @@
-import { beforeEach, describe, expect, test } from "@jest/globals";
+import { Logger } from "@aws-lambda-powertools/logger";
+import { beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { applyReport, type Block } from "../../../shared/domain/block.ts";
 import { bearer, queueDown, startEndpoint } from "../../support/endpoint.ts";
 import { NOW, reportOf } from "../../support/reports.ts";
@@ -62,6 +63,26 @@ test("while the table is down nothing is accepted: nobody could be told of the u
   const { status, headers } = await unblock("ip=203.0.113.1");
   expect({ status, retry: headers["retry-after"] }).toEqual({ status: 503, retry: "2" });
   expect(endpoint.messages()).toEqual([]);
+});
+
+test("one that is queued but could not be announced says so, and the log tells why", async () => {
+  const log = new Logger({ logLevel: "SILENT" });
+  const told = jest.spyOn(log, "error");
+  endpoint = startEndpoint({ log });
+  const { countUnblock } = endpoint.table;
+  endpoint.table.countUnblock = async () => {
+    endpoint.table.countUnblock = async () => {
+      throw new Error("The table went down.");
+    };
+    return countUnblock();
+  };
+  const { status, body } = await unblock("ip=203.0.113.1");
+  expect([status, body.error.message]).toEqual([503, expect.stringContaining("is queued")]);
+  expect(endpoint.messages()).toHaveLength(1);
+  expect(told).toHaveBeenCalledWith(
+    expect.any(String),
+    expect.objectContaining({ cause: new Error("The table went down.") }),
+  );
 });
 
 test("a range that is too wide to block may be unblocked: it may be from before", async () => {
