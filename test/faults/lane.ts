@@ -9,6 +9,7 @@ import { SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { type Clients, createClients } from "../../infra/local/clients.ts";
 import { startEngineProcess } from "../../infra/local/engines/child.ts";
 import { startEngines } from "../../infra/local/engines.ts";
+import { pause } from "../../infra/local/waiting.ts";
 import { newDir, startTestCloud, type TestCloud } from "../e2e/cloud.ts";
 import { type Choose, startProxy } from "./proxy.ts";
 
@@ -28,6 +29,8 @@ export const PERSONS: readonly NetworkAclEntry[] = [
  */
 const VISIBILITY_SECONDS = 7;
 const TEMPLATE_VISIBILITY_SECONDS = 30;
+/** Longer than the runner's poll of the queue waits. */
+const DEAD_POLL_MS = 2_500;
 
 /** Engines, faulty proxies before them, and the local cloud as a process that can be killed. */
 export type Lane = {
@@ -130,6 +133,8 @@ export async function startLane(): Promise<Lane> {
     },
     kill,
     async restart() {
+      // The killed runner's poll still waits at the engine: what it gets must show again soon.
+      await pause(DEAD_POLL_MS);
       // The local cloud makes its queues as the templates say, and SQS refuses a different one.
       await setVisibility(TEMPLATE_VISIBILITY_SECONDS);
       await start();
