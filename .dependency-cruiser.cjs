@@ -1,4 +1,6 @@
-/** The dependency rule: services → shared/aws → shared/domain, never back. */
+/**
+ * The dependency rule: services → shared/aws → shared/domain, never back; the local cloud beside them.
+ */
 module.exports = {
   forbidden: [
     {
@@ -27,6 +29,28 @@ module.exports = {
       to: { path: "^(infra|test)/" },
     },
     {
+      name: "local-cloud-stands-alone",
+      comment:
+        "The local cloud is a package of its own: it imports itself and libraries, nothing of the product.",
+      severity: "error",
+      from: { path: "^infra/local/" },
+      to: { path: "^(services|shared|test|infra)/", pathNot: "^infra/local/" },
+    },
+    {
+      name: "only-tests-use-the-local-cloud",
+      comment:
+        "What runs against a deployment never imports from the local cloud; tests and package scripts start it.",
+      severity: "error",
+      from: { path: "^(services|shared|infra)/", pathNot: "^infra/local/" },
+      to: { path: "^(infra/local/|node_modules/@portcullis/local-cloud)" },
+    },
+    {
+      name: "local-cloud-declares-what-it-imports",
+      severity: "error",
+      from: { path: "^infra/local/" },
+      to: { dependencyTypes: ["npm-no-pkg", "npm-unknown"] },
+    },
+    {
       name: "no-cycles",
       severity: "error",
       from: {},
@@ -39,7 +63,7 @@ module.exports = {
       from: {
         orphan: true,
         pathNot:
-          "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/(local/install|bundle-sizes)\\.mjs)$",
+          "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/(install|bundle-sizes)\\.mjs)$",
       },
       to: {},
     },

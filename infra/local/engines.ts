@@ -61,7 +61,7 @@ export async function startEngines(options: EngineOptions): Promise<Engines> {
     dynamodb: () => run("dynamodb", "DynamoDB Local", "dynamodb.ts"),
     sqs: () => run("sqs", "The SQS engine", "sqs.ts"),
     ec2: () =>
-      run("ec2", "The EC2 emulator", "../ec2/main.ts", {
+      run("ec2", "The EC2 emulator", "ec2/main.ts", {
         AWS_REGION: region,
         EC2_PORT: "0",
         EC2_STATE_FILE: join(stateDir, "ec2", "state.json"),

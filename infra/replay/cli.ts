@@ -2,7 +2,6 @@ import Table from "cli-table3";
 import { Command } from "commander";
 import logUpdate from "log-update";
 import pc from "picocolors";
-import { messageOf } from "../local/errors.ts";
 import { type Choice, listDeadLetters, replayDeadLetters } from "./deadLetters.ts";
 import { countMessages, type Watch } from "./messages.ts";
 import { openStage } from "./stage.ts";
@@ -79,7 +78,7 @@ onStage(
 try {
   await cli.parseAsync();
 } catch (error) {
-  console.error(pc.red(messageOf(error)));
+  console.error(pc.red(error instanceof Error ? error.message || error.name : String(error)));
   process.exitCode = 1;
 }
 

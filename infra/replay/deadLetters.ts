@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   BatchRequestTooLong,
   CancelMessageMoveTaskCommand,
@@ -10,7 +11,6 @@ import {
   type SQSClient,
   StartMessageMoveTaskCommand,
 } from "@aws-sdk/client-sqs";
-import { pause } from "../local/waiting.ts";
 import { countMessages, receiveAll, release, sentAt, type Watch } from "./messages.ts";
 
 // Two kinds of messages lie in the dead-letter queue:
@@ -219,7 +219,7 @@ async function moveAll(
       });
       return { moved, isDone: false };
     }
-    await pause(1_000, signal);
+    await sleep(1_000, undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -1,12 +1,10 @@
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { DynamoDBStreamsClient } from "@aws-sdk/client-dynamodb-streams";
 import { LambdaClient } from "@aws-sdk/client-lambda";
 import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient } from "@aws-sdk/client-sqs";
-import { dummyCredentials } from "../local/clients.ts";
-import type { Stack } from "../local/cloud.ts";
-import { SetupError } from "../local/errors.ts";
-import { readJson } from "../local/files.ts";
-import { readSettings } from "../local/settings.ts";
+import * as v from "valibot";
 
 /** A deployment, or the local cloud: where its queues and functions are. */
 export type Stage = {
@@ -14,9 +12,14 @@ export type Stage = {
   readonly streams: DynamoDBStreamsClient;
   readonly lambda: LambdaClient;
   readonly enforcer: string;
-  /** @throws SetupError where there is no such queue */
+  /** @throws NoStageError where there is no such queue */
   queueUrl(name: "queue" | "dead letters" | "stream failures"): Promise<string>;
 };
+
+/** The stage does not run, or lacks what is looked for. */
+export class NoStageError extends Error {
+  override name = "NoStageError";
+}
 
 /** The stage that the local cloud deploys. */
 const LOCAL_STAGE = "dev";
@@ -28,7 +31,7 @@ const INVOKE_ATTEMPTS = 10;
  * A deployed stage, reached as the AWS CLI reaches it; without a name, the local cloud that runs in this
  * folder.
  *
- * @throws SetupError where none runs
+ * @throws NoStageError where none runs
  */
 export function openStage(name: string | undefined): Stage {
   const local = name === undefined ? localOptions() : undefined;
@@ -50,29 +53,43 @@ export function openStage(name: string | undefined): Stage {
         return String(QueueUrl);
       } catch (error) {
         if (!(error instanceof QueueDoesNotExist)) throw error;
-        throw new SetupError(`There is no queue ${names[which]}: is ${stage} the stage's name?`);
+        throw new NoStageError(`There is no queue ${names[which]}: is ${stage} the stage's name?`);
       }
     },
   };
 }
 
+/** Options of SDK clients for the local cloud, by the name that its stack.json has for an endpoint. */
 function localOptions() {
-  const { localDir } = readSettings(process.env);
-  const stack = readJson<Stack>(join(localDir, "stack.json"));
-  if (!stack) {
-    throw new SetupError(
+  const stack = readStack();
+  const { AWS_ACCESS_KEY_ID, AWS_PROFILE } = process.env;
+  // The local engines take any credentials, but the SDK does not go without.
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  return (service: keyof typeof stack.endpoints) => ({
+    endpoint: stack.endpoints[service],
+    region: stack.region,
+    ...(!AWS_ACCESS_KEY_ID && !AWS_PROFILE && { credentials }),
+  });
+}
+
+/** What the local cloud writes about itself, as far as a replay needs it. */
+const stackSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    region: v.string(),
+    endpoints: v.object({ dynamodb: v.string(), sqs: v.string(), lambda: v.string() }),
+  }),
+);
+
+function readStack(): v.InferOutput<typeof stackSchema> {
+  const dir = process.env.PORTCULLIS_LOCAL_DIR || ".local";
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  try {
+    return v.parse(stackSchema, readFileSync(resolve(root, dir, "stack.json"), "utf8"));
+  } catch {
+    throw new NoStageError(
       "No local cloud runs here: start it with npm start, or name a deployed stage with --stage.",
     );
   }
-  const dummy = dummyCredentials(process.env);
-  return (service: keyof Stack["endpoints"]) => ({
-    endpoint: stack.endpoints[service],
-    region: stack.region,
-    ...(dummy && {
-      credentials: {
-        accessKeyId: dummy.AWS_ACCESS_KEY_ID,
-        secretAccessKey: dummy.AWS_SECRET_ACCESS_KEY,
-      },
-    }),
-  });
 }

@@ -10,8 +10,8 @@ import { InvokeCommand } from "@aws-sdk/client-lambda";
 import { DeleteMessageCommand, type Message } from "@aws-sdk/client-sqs";
 import type { DynamoDBRecord } from "aws-lambda";
 import * as v from "valibot";
-import { sequenceNumberOf, toLambdaRecord } from "../local/sources/records.ts";
 import { countMessages, receiveAll, release, type Watch } from "./messages.ts";
+import { sequenceNumberOf, toLambdaRecord } from "./records.ts";
 import type { Stage } from "./stage.ts";
 
 // A stream failure is the address of records that the enforcer could not take; Lambda's retries went on

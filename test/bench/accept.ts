@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { PutParameterCommand } from "@aws-sdk/client-ssm";
-import { DEFAULT_VPC } from "../../infra/local/ec2/acls.ts";
+import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { within } from "../../infra/local/waiting.ts";
 import { createDynamo } from "../../shared/aws/clients.ts";
 import { createTable } from "../../shared/aws/table.ts";

@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { build, type Plugin } from "esbuild";
 import { zipSync } from "fflate";
-import { DEFAULT_VPC } from "../../infra/local/ec2/acls.ts";
+import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import type { Figure } from "./figure.ts";
 import { type FunctionName, packagedFunction } from "./functions.ts";

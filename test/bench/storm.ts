@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { startStack } from "../../infra/local/demo/stack.ts";
-import { DEFAULT_VPC } from "../../infra/local/ec2/acls.ts";
+import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { pause, poll } from "../../infra/local/waiting.ts";
 import { createDynamo } from "../../shared/aws/clients.ts";
 import { createTable } from "../../shared/aws/table.ts";

@@ -1,6 +1,7 @@
 import { DeleteMessageCommand, ReceiveMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import * as v from "valibot";
+import { startTestEngines } from "../../infra/local/test/support/fixtures.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
 import {
@@ -10,7 +11,6 @@ import {
   type Queue,
   QueueUnavailableError,
 } from "../../shared/aws/queue.ts";
-import { startTestEngines } from "../infra/local/fixtures.ts";
 import { unblocksOver } from "../support/endpoint.ts";
 import { createMemoryTable } from "../support/memoryTable.ts";
 import { NOW, reportOf } from "../support/reports.ts";

@@ -5,6 +5,7 @@ import {
 } from "@aws-sdk/client-dynamodb-streams";
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { startTestEngines, until } from "../../infra/local/test/support/fixtures.ts";
 import {
   ConflictError,
   createTable,
@@ -14,7 +15,6 @@ import {
 } from "../../shared/aws/table.ts";
 import { applyReport, type Block } from "../../shared/domain/block.ts";
 import type { Family } from "../../shared/domain/cidr.ts";
-import { startTestEngines, until } from "../infra/local/fixtures.ts";
 import { hasJava } from "../support/java.ts";
 import { reportOf } from "../support/reports.ts";
 import { makeTable } from "../support/resources.ts";

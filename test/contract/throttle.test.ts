@@ -1,8 +1,8 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import type { EC2Client } from "@aws-sdk/client-ec2";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { DEFAULT_VPC } from "../../infra/local/ec2/acls.ts";
-import { startEc2 } from "../../infra/local/ec2/server.ts";
+import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
+import { startEc2 } from "../../infra/local/engines/ec2/server.ts";
 import { converge, type Enforcer } from "../../services/enforcer/converge.ts";
 import { createEc2 } from "../../shared/aws/clients.ts";
 import { createNetworkAcl, type NetworkAcl } from "../../shared/aws/networkAcl.ts";

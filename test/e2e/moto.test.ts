@@ -1,6 +1,6 @@
 import { CreateNetworkAclCommand, CreateVpcCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { hasMoto, type Server, startMoto } from "../support/moto.ts";
+import { hasMoto, type Server, startMoto } from "../../infra/local/test/support/moto.ts";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
 
 // The same product on another EC2: AWS_ENDPOINT_URL_EC2 and ACL_ID point at moto's server.

@@ -10,6 +10,7 @@ import {
   StartMessageMoveTaskCommand,
 } from "@aws-sdk/client-sqs";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { startTestEngines } from "../../../infra/local/test/support/fixtures.ts";
 import {
   type Choice,
   listDeadLetters,
@@ -18,7 +19,6 @@ import {
 } from "../../../infra/replay/deadLetters.ts";
 import { createDeadLetters } from "../../../shared/aws/deadLetters.ts";
 import { makeQueue } from "../../support/resources.ts";
-import { startTestEngines } from "../local/fixtures.ts";
 
 // On fauxqs, which knows no move task; with the queues as infra/queue.yml defines them.
 

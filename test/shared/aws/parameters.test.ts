@@ -15,8 +15,8 @@ import {
   jest,
   test,
 } from "@jest/globals";
+import { startTestEngines } from "../../../infra/local/test/support/fixtures.ts";
 import { createParameters } from "../../../shared/aws/parameters.ts";
-import { startTestEngines } from "../../infra/local/fixtures.ts";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
 beforeAll(async () => {

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Clients, createClients } from "../../../infra/local/clients.ts";
-import { type Engines, type Service, startEngines } from "../../../infra/local/engines.ts";
-import type { Invoke, Outcome } from "../../../infra/local/lambda.ts";
-import type { Log } from "../../../infra/local/log.ts";
-import { poll } from "../../../infra/local/waiting.ts";
+import { type Clients, createClients } from "../../clients.ts";
+import { type Engines, type Service, startEngines } from "../../engines.ts";
+import type { Invoke, Outcome } from "../../lambda.ts";
+import type { Log } from "../../log.ts";
+import { poll } from "../../waiting.ts";
 
 export const REGION = "us-east-1";
 

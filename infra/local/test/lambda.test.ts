@@ -1,13 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
-import {
-  createFunction,
-  type LambdaFunction,
-  ThrottledError,
-} from "../../../infra/local/lambda.ts";
-import type { FunctionModel } from "../../../infra/local/template.ts";
-import { memoryLog, temporaryDir, until } from "./fixtures.ts";
+import { createFunction, type LambdaFunction, ThrottledError } from "../lambda.ts";
+import type { FunctionModel } from "../template.ts";
+import { memoryLog, temporaryDir, until } from "./support/fixtures.ts";
 
 const dir = temporaryDir();
 afterAll(() => dir.remove());

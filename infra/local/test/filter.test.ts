@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { compileFilters } from "../../../infra/local/sources/filter.ts";
+import { compileFilters } from "../sources/filter.ts";
 
 const passes = (pattern: object, record: unknown) =>
   compileFilters([JSON.stringify(pattern)])(record);

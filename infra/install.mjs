@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
 
-const root = new URL("../../", import.meta.url);
+const root = new URL("../", import.meta.url);
 const changedAt = (path) => statSync(new URL(path, root), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 if (changedAt("node_modules/.package-lock.json") < changedAt("package-lock.json")) {

@@ -1,10 +1,10 @@
 import { request } from "node:http";
 import { afterEach, describe, expect, it } from "@jest/globals";
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
-import { SetupError } from "../../../infra/local/errors.ts";
-import { ThrottledError } from "../../../infra/local/lambda.ts";
-import { type HttpSource, startHttpSource } from "../../../infra/local/sources/http.ts";
-import { stubFunction } from "./fixtures.ts";
+import { SetupError } from "../errors.ts";
+import { ThrottledError } from "../lambda.ts";
+import { type HttpSource, startHttpSource } from "../sources/http.ts";
+import { stubFunction } from "./support/fixtures.ts";
 
 let api: HttpSource | undefined;
 afterEach(async () => {

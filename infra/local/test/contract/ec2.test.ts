@@ -12,7 +12,7 @@ import {
   ReplaceNetworkAclEntryCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
-import { startEc2 } from "../../infra/local/ec2/server.ts";
+import { startEc2 } from "../../engines/ec2/server.ts";
 import { hasMoto, type Server, startMoto } from "../support/moto.ts";
 
 /*

@@ -7,12 +7,12 @@ import {
 import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import type { DynamoDBRecord, DynamoDBStreamEvent } from "aws-lambda";
-import { ThrottledError } from "../../../infra/local/lambda.ts";
-import { createResources } from "../../../infra/local/resources.ts";
-import type { EventSource } from "../../../infra/local/sources/source.ts";
-import { type Checkpoints, startStreamSource } from "../../../infra/local/sources/stream.ts";
-import type { StreamMapping, TableModel } from "../../../infra/local/template.ts";
-import { memoryLog, startTestEngines, stubFunction, until } from "./fixtures.ts";
+import { ThrottledError } from "../lambda.ts";
+import { createResources } from "../resources.ts";
+import type { EventSource } from "../sources/source.ts";
+import { type Checkpoints, startStreamSource } from "../sources/stream.ts";
+import type { StreamMapping, TableModel } from "../template.ts";
+import { memoryLog, startTestEngines, stubFunction, until } from "./support/fixtures.ts";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
 beforeAll(async () => {

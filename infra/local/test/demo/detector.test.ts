@@ -2,13 +2,9 @@ import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "@jest/globals";
-import {
-  createDetector,
-  type Detection,
-  type Rule,
-} from "../../../../infra/local/demo/detector.ts";
-import { failureIn, parseLine, secondsBetween } from "../../../../infra/local/demo/sshd.ts";
-import type { Expected } from "../../../../infra/local/demo/verdict.ts";
+import { createDetector, type Detection, type Rule } from "../../demo/detector.ts";
+import { failureIn, parseLine, secondsBetween } from "../../demo/sshd.ts";
+import type { Expected } from "../../demo/verdict.ts";
 
 const ATTACKER = "203.0.113.5";
 
@@ -211,7 +207,7 @@ describe("sshd's lines", () => {
 });
 
 describe("the demo's log", () => {
-  const demo = new URL("../../../../infra/local/demo/", import.meta.url);
+  const demo = new URL("../../demo/", import.meta.url);
   const lines = readFileSync(new URL("sshd.log", demo), "utf8").trimEnd().split("\n");
   const expected = JSON.parse(readFileSync(new URL("expected.json", demo), "utf8")) as Expected;
   const attackers = [...Object.keys(expected.blocked), ...expected.ignored];

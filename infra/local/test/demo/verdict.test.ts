@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
-import { createLedger, type Entry } from "../../../../infra/local/demo/ledger.ts";
-import { problemsIn } from "../../../../infra/local/demo/verdict.ts";
+import { createLedger, type Entry } from "../../demo/ledger.ts";
+import { problemsIn } from "../../demo/verdict.ts";
 
 const TIMING = { expiry: 8000, repeatFactor: 2, blockWithin: 10_000, unblockWithin: 10_000 };
 const ALLOW = entry(100, "0.0.0.0/0", false);

@@ -19,11 +19,11 @@ import {
   ReplaceNetworkAclEntryCommand,
 } from "@aws-sdk/client-ec2";
 import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
-import { type Ec2Options, startEc2 } from "../../../infra/local/ec2/server.ts";
-import { AWS_LIMITS, createThrottle } from "../../../infra/local/ec2/throttle.ts";
+import { type Ec2Options, startEc2 } from "../../engines/ec2/server.ts";
+import { AWS_LIMITS, createThrottle } from "../../engines/ec2/throttle.ts";
 
 const ACL = "acl-0a1b2c3d4e5f60718";
-const MAIN = fileURLToPath(new URL("../../../infra/local/ec2/main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../engines/ec2/main.ts", import.meta.url));
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
 
 const hasAwsCli = spawnSync("aws", ["--version"]).status === 0;

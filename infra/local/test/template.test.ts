@@ -1,9 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: CloudFormation writes them so.
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import type { Template } from "../../../infra/local/intrinsics.ts";
-import { packageServices } from "../../../infra/local/package.ts";
-import { type Created, type Model, readModel } from "../../../infra/local/template.ts";
-import { temporaryDir } from "./fixtures.ts";
+import { describe, expect, it } from "@jest/globals";
+import type { Template } from "../intrinsics.ts";
+import { type Created, readModel } from "../template.ts";
 
 const store: Template = {
   Resources: {
@@ -207,32 +205,5 @@ describe("readModel", () => {
       { functionName: "svc-fn", ruleName: "tick", periodSeconds: 300 },
     ]);
     expect(model.apiFunctionName).toBe("svc-fn");
-  });
-});
-
-describe("the packaged product", () => {
-  const dir = temporaryDir();
-  let model: Model;
-  beforeAll(async () => {
-    const { templates } = await packageServices(dir.path);
-    model = readModel(templates, { region: "us-east-1" });
-  }, 200_000);
-  afterAll(() => dir.remove());
-
-  it("has one writer of the ACL, woken by stream and schedule", () => {
-    const enforcer = model.functions.find(({ artefact }) => artefact === "enforcer");
-    expect(enforcer?.reservedConcurrency).toBe(1);
-    expect(model.streamMappings.map(({ functionName }) => functionName)).toEqual([enforcer?.name]);
-    expect(model.schedules.map(({ functionName }) => functionName)).toEqual([enforcer?.name]);
-  });
-
-  it("has a queue that hides a message for six times the worker's timeout", () => {
-    const worker = model.functions.find(({ artefact }) => artefact === "worker");
-    const name = model.queueMappings[0]?.queueArn.split(":").at(-1);
-    const queue = model.queues.find((each) => each.name === name);
-    expect(model.queueMappings[0]?.functionName).toBe(worker?.name);
-    expect(Number(queue?.attributes.VisibilityTimeout)).toBeGreaterThanOrEqual(
-      6 * (worker?.timeoutSeconds ?? 0),
-    );
   });
 });

@@ -7,9 +7,9 @@ import {
 } from "@aws-sdk/client-sqs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import type { SQSEvent } from "aws-lambda";
-import { failedItems, startQueueSource } from "../../../infra/local/sources/queue.ts";
-import type { EventSource } from "../../../infra/local/sources/source.ts";
-import { memoryLog, REGION, startTestEngines, stubFunction, until } from "./fixtures.ts";
+import { failedItems, startQueueSource } from "../sources/queue.ts";
+import type { EventSource } from "../sources/source.ts";
+import { memoryLog, REGION, startTestEngines, stubFunction, until } from "./support/fixtures.ts";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
 beforeAll(async () => {
