@@ -1,32 +1,13 @@
 import type { Entry, EntryKey } from "./entry.ts";
 import { Ec2Error } from "./errors.ts";
-
-/** A VPC and its address blocks. */
-export type Vpc = {
-  readonly vpcId: string;
-  /** The primary block first. */
-  readonly cidrBlocks: readonly string[];
-  readonly ipv6CidrBlocks: readonly string[];
-};
-
-/** A tag of a resource. */
-export type Tag = { readonly key: string; readonly value: string };
-
-/** A network ACL and its rules. */
-export type NetworkAcl = {
-  readonly networkAclId: string;
-  readonly vpcId: string;
-  readonly isDefault: boolean;
-  readonly entries: readonly Entry[];
-  readonly tags: readonly Tag[];
-  readonly clientToken?: string;
-};
-
-/** Everything the emulator knows. Immutable: each change is a new state. */
-export type Ec2State = { readonly vpcs: readonly Vpc[]; readonly acls: readonly NetworkAcl[] };
+import { checkAclId, type Ec2State, findAcl, findVpc, type NetworkAcl, type Vpc } from "./state.ts";
+import { addSubnet, associationsOf, type InitialSubnet, newAssociationId } from "./subnets.ts";
 
 /** A VPC to begin with: it comes with its default network ACL, as every VPC does. */
-export type InitialVpc = Vpc & { readonly defaultNetworkAclId: string };
+export type InitialVpc = Vpc & {
+  readonly defaultNetworkAclId: string;
+  readonly subnets?: readonly InitialSubnet[];
+};
 
 /** The VPC that a fresh emulator has. */
 export const DEFAULT_VPC: InitialVpc = {
@@ -34,6 +15,10 @@ export const DEFAULT_VPC: InitialVpc = {
   cidrBlocks: ["10.0.0.0/16"],
   ipv6CidrBlocks: ["2600:1f18:1234:5600::/56"],
   defaultNetworkAclId: "acl-0a1b2c3d4e5f60718",
+  subnets: [
+    { subnetId: "subnet-0a1b2c3d4e5f60718", cidrBlock: "10.0.0.0/24" },
+    { subnetId: "subnet-0a1b2c3d4e5f60719", cidrBlock: "10.0.1.0/24" },
+  ],
 };
 
 /** The state to begin with. */
@@ -51,30 +36,15 @@ export function initialState(vpcs: readonly InitialVpc[]): Ec2State {
       entries: inOrder([...allowAll(vpc), ...denyRest(vpc)]),
       tags: [],
     })),
+    subnets: vpcs.flatMap(({ vpcId, defaultNetworkAclId, subnets = [] }) =>
+      subnets.map((subnet) => ({
+        ...subnet,
+        vpcId,
+        networkAclId: defaultNetworkAclId,
+        networkAclAssociationId: newAssociationId(),
+      })),
+    ),
   };
-}
-
-/** The VPC with this id, or InvalidVpcID.NotFound. */
-export function findVpc(state: Ec2State, vpcId: string): Vpc {
-  const vpc = state.vpcs.find((candidate) => candidate.vpcId === vpcId);
-  if (vpc) return vpc;
-  throw new Ec2Error("InvalidVpcID.NotFound", `The vpc ID '${vpcId}' does not exist`);
-}
-
-/** The ACL with this id, InvalidNetworkAclId.Malformed or InvalidNetworkAclID.NotFound. */
-export function findAcl(state: Ec2State, networkAclId: string): NetworkAcl {
-  if (!/^acl-([0-9a-f]{8}|[0-9a-f]{17})$/.test(networkAclId)) {
-    throw new Ec2Error(
-      "InvalidNetworkAclId.Malformed",
-      `Invalid id: "${networkAclId}" (expecting "acl-...")`,
-    );
-  }
-  const acl = state.acls.find((candidate) => candidate.networkAclId === networkAclId);
-  if (acl) return acl;
-  throw new Ec2Error(
-    "InvalidNetworkAclID.NotFound",
-    `The networkAcl ID '${networkAclId}' does not exist`,
-  );
 }
 
 /**
@@ -100,13 +70,35 @@ export function createAcl(
   return { state: { ...state, acls: [...state.acls, acl] }, acl };
 }
 
-/** The default ACL of a VPC stays (API reference: DeleteNetworkAcl). */
+/**
+ * What no caller of EC2 can do: an ACL with an id of one's choice, in the first VPC, with a subnet of
+ * its own; and with the rules of a default ACL if it is to allow all. One that exists stays as it is.
+ */
+export function provideAcl(
+  state: Ec2State,
+  { networkAclId, allowAll: allows }: { networkAclId: string; allowAll: boolean },
+): Ec2State {
+  checkAclId(networkAclId);
+  const [vpc] = state.vpcs;
+  if (!vpc || state.acls.some((acl) => acl.networkAclId === networkAclId)) return state;
+  const entries = inOrder([...(allows ? allowAll(vpc) : []), ...denyRest(vpc)]);
+  const acl = { networkAclId, vpcId: vpc.vpcId, isDefault: false, entries, tags: [] };
+  return addSubnet({ ...state, acls: [...state.acls, acl] }, acl);
+}
+
+/** The default ACL of a VPC stays, and so does one in use (API reference: DeleteNetworkAcl). */
 export function deleteAcl(state: Ec2State, networkAclId: string): Ec2State {
   const acl = findAcl(state, networkAclId);
   if (acl.isDefault) {
     throw new Ec2Error(
       "InvalidParameterValue",
       `cannot delete default network ACL ${networkAclId}`,
+    );
+  }
+  if (associationsOf(state, acl).length > 0) {
+    throw new Ec2Error(
+      "DependencyViolation",
+      `The networkAcl '${networkAclId}' has dependencies and cannot be deleted.`,
     );
   }
   return { ...state, acls: state.acls.filter((other) => other !== acl) };

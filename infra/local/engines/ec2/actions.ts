@@ -1,15 +1,14 @@
 import { randomBytes } from "node:crypto";
-import type { Ec2State, NetworkAcl, Vpc } from "./acls.ts";
+import { createAcl, createEntry, deleteAcl, deleteEntry, replaceEntry } from "./acls.ts";
 import {
-  createAcl,
-  createEntry,
-  deleteAcl,
-  deleteEntry,
-  findAcl,
-  findVpc,
-  replaceEntry,
-} from "./acls.ts";
-import { ACL_FILTERS, filtered, OWNER_ID, page, VPC_FILTERS } from "./describe.ts";
+  ACL_FILTERS,
+  filtered,
+  OWNER_ID,
+  page,
+  type ShownAcl,
+  SUBNET_FILTERS,
+  VPC_FILTERS,
+} from "./describe.ts";
 import { checkRuleNumber, type Entry, toEntry } from "./entry.ts";
 import {
   boolean,
@@ -22,6 +21,15 @@ import {
   text,
   type XmlValue,
 } from "./protocol.ts";
+import {
+  type Ec2State,
+  findAcl,
+  findVpc,
+  type NetworkAcl,
+  type Subnet,
+  type Vpc,
+} from "./state.ts";
+import { associationsOf, findSubnet, replaceAssociation } from "./subnets.ts";
 
 /** What an action may know besides the state. */
 export type Settings = { readonly quota: number; readonly region: string };
@@ -40,7 +48,8 @@ const DONE = { return: true };
 const actions: Readonly<Record<string, Action>> = {
   DescribeNetworkAcls(query, state) {
     const ids = list(query, "NetworkAclId");
-    const acls = ids.length > 0 ? ids.map((id) => findAcl(state, id)) : state.acls;
+    const found = ids.length > 0 ? ids.map((id) => findAcl(state, id)) : state.acls;
+    const acls = found.map((acl) => shown(acl, state));
     const { items, nextToken } = page(query, filtered(query, acls, ACL_FILTERS));
     return { answer: { networkAclSet: itemsXml(items, aclXml), nextToken } };
   },
@@ -50,6 +59,14 @@ const actions: Readonly<Record<string, Action>> = {
     const vpcs = ids.length > 0 ? ids.map((id) => findVpc(state, id)) : state.vpcs;
     const { items, nextToken } = page(query, filtered(query, vpcs, VPC_FILTERS));
     return { answer: { vpcSet: itemsXml(items, (vpc) => vpcXml(vpc, region)), nextToken } };
+  },
+
+  DescribeSubnets(query, state, { region }) {
+    const ids = list(query, "SubnetId");
+    const subnets = ids.length > 0 ? ids.map((id) => findSubnet(state, id)) : state.subnets;
+    const { items, nextToken } = page(query, filtered(query, subnets, SUBNET_FILTERS));
+    const subnetSet = itemsXml(items, (subnet) => subnetXml(subnet, region));
+    return { answer: { subnetSet, nextToken } };
   },
 
   CreateNetworkAcl(query, before) {
@@ -65,11 +82,19 @@ const actions: Readonly<Record<string, Action>> = {
         })),
       ...(clientToken === undefined ? {} : { clientToken }),
     });
-    return { state, answer: { networkAcl: aclXml(acl), clientToken } };
+    return { state, answer: { networkAcl: aclXml(shown(acl, state)), clientToken } };
   },
 
   DeleteNetworkAcl(query, state) {
     return { state: deleteAcl(state, text(query, "NetworkAclId")), answer: DONE };
+  },
+
+  ReplaceNetworkAclAssociation(query, before) {
+    const { state, newAssociationId } = replaceAssociation(before, {
+      networkAclAssociationId: text(query, "AssociationId"),
+      networkAclId: text(query, "NetworkAclId"),
+    });
+    return { state, answer: { newAssociationId } };
   },
 
   CreateNetworkAclEntry(query, state, { quota }) {
@@ -114,15 +139,44 @@ function itemsXml<Item>(items: readonly Item[], toXml: (item: Item) => XmlValue)
   return { item: items.map(toXml) };
 }
 
-function aclXml(acl: NetworkAcl): XmlValue {
+function shown(acl: NetworkAcl, state: Ec2State): ShownAcl {
+  return { ...acl, associations: associationsOf(state, acl) };
+}
+
+function aclXml(acl: ShownAcl): XmlValue {
   return {
     networkAclId: acl.networkAclId,
     vpcId: acl.vpcId,
     default: acl.isDefault,
     entrySet: itemsXml(acl.entries, (entry) => ({ ...entry })),
-    associationSet: "",
+    associationSet: itemsXml(
+      acl.associations,
+      ({ networkAclAssociationId, networkAclId, subnetId }) => ({
+        networkAclAssociationId,
+        networkAclId,
+        subnetId,
+      }),
+    ),
     tagSet: itemsXml(acl.tags, (tag) => ({ ...tag })),
     ownerId: OWNER_ID,
+  };
+}
+
+function subnetXml({ subnetId, vpcId, cidrBlock }: Subnet, region: string): XmlValue {
+  return {
+    subnetId,
+    subnetArn: `arn:aws:ec2:${region}:${OWNER_ID}:subnet/${subnetId}`,
+    state: "available",
+    ownerId: OWNER_ID,
+    vpcId,
+    cidrBlock,
+    ipv6CidrBlockAssociationSet: "",
+    assignIpv6AddressOnCreation: false,
+    availableIpAddressCount: 251,
+    availabilityZone: `${region}a`,
+    defaultForAz: false,
+    mapPublicIpOnLaunch: false,
+    tagSet: "",
   };
 }
 

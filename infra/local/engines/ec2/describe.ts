@@ -1,21 +1,25 @@
-import type { NetworkAcl, Vpc } from "./acls.ts";
 import type { Entry } from "./entry.ts";
 import { Ec2Error, invalidValue } from "./errors.ts";
 import { list, optionalInteger, optionalText, type Query, structures } from "./protocol.ts";
+import type { NetworkAcl, Subnet, Vpc } from "./state.ts";
+import type { Association } from "./subnets.ts";
 
 /** The account that owns everything here. */
 export const OWNER_ID = "123456789012";
+
+/** An ACL as DescribeNetworkAcls shows it. */
+export type ShownAcl = NetworkAcl & { readonly associations: readonly Association[] };
 
 /** What a filter looks at: the values that a resource has under the filter's name. */
 type Filters<Resource> = Readonly<Record<string, (resource: Resource) => readonly string[]>>;
 
 const PROTOCOL_NAMES: Readonly<Record<string, string>> = { "1": "icmp", "6": "tcp", "17": "udp" };
 
-/** The filters of DescribeNetworkAcls; nothing is associated with a subnet here. */
-export const ACL_FILTERS: Filters<NetworkAcl> = {
-  "association.association-id": () => [],
-  "association.network-acl-id": () => [],
-  "association.subnet-id": () => [],
+/** The filters of DescribeNetworkAcls. */
+export const ACL_FILTERS: Filters<ShownAcl> = {
+  "association.association-id": ofAssociations((each) => each.networkAclAssociationId),
+  "association.network-acl-id": ofAssociations((each) => each.networkAclId),
+  "association.subnet-id": ofAssociations((each) => each.subnetId),
   default: (acl) => [`${acl.isDefault}`],
   "entry.cidr": ofEntries((entry) => entry.cidrBlock),
   "entry.egress": ofEntries((entry) => `${entry.egress}`),
@@ -44,6 +48,16 @@ export const VPC_FILTERS: Filters<Vpc> = {
   state: () => ["available"],
   "tag-key": () => [],
   "vpc-id": (vpc) => [vpc.vpcId],
+};
+
+/** The filters of DescribeSubnets that have an answer here. */
+export const SUBNET_FILTERS: Filters<Subnet> = {
+  "cidr-block": (subnet) => [subnet.cidrBlock],
+  "owner-id": () => [OWNER_ID],
+  state: () => ["available"],
+  "subnet-id": (subnet) => [subnet.subnetId],
+  "tag-key": () => [],
+  "vpc-id": (subnet) => [subnet.vpcId],
 };
 
 /**
@@ -84,6 +98,10 @@ export function page<Item>(
   const end = start + (size ?? items.length);
   const rest = end < items.length ? { nextToken: `${end}` } : {};
   return { items: items.slice(start, end), ...rest };
+}
+
+function ofAssociations(read: (association: Association) => string) {
+  return (acl: ShownAcl): string[] => acl.associations.map(read);
 }
 
 function ofEntries(read: (entry: Entry) => string | number | undefined) {

@@ -2,7 +2,8 @@
  * An error as EC2 answers it: a stable code, a message for people, an HTTP status.
  *
  * Codes: "Error codes for the Amazon EC2 API", EC2 Developer Guide. Client errors carry 400, but
- * DryRunOperation 412 (what the service really sends) and RequestLimitExceeded 503.
+ * AuthFailure 401, UnauthorizedOperation 403, DryRunOperation 412 (what the service really sends)
+ * and RequestLimitExceeded 503.
  */
 export class Ec2Error extends Error {
   readonly code: string;
@@ -19,6 +20,10 @@ export class Ec2Error extends Error {
 /** The HTTP status that goes with an error code. */
 export function statusOf(code: string): number {
   switch (code) {
+    case "AuthFailure":
+      return 401;
+    case "UnauthorizedOperation":
+      return 403;
     case "DryRunOperation":
       return 412;
     case "InternalError":

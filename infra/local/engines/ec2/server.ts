@@ -2,13 +2,20 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import Fastify from "fastify";
 import * as v from "valibot";
-import { DEFAULT_VPC, type InitialVpc, initialState } from "./acls.ts";
+import { DEFAULT_VPC, type InitialVpc, initialState, provideAcl } from "./acls.ts";
 import { findAction } from "./actions.ts";
-import { controlSchema, createLedger, faultError } from "./control.ts";
+import { controlSchema, createLedger, faultError, type Refusal, refusalError } from "./control.ts";
 import { Ec2Error } from "./errors.ts";
-import { answerXml, errorXml, optionalBoolean, optionalText, type Query } from "./protocol.ts";
+import {
+  answerXml,
+  errorXml,
+  list,
+  optionalBoolean,
+  optionalText,
+  type Query,
+} from "./protocol.ts";
 import { createStore } from "./store.ts";
-import { AWS_LIMITS, createThrottle, type ThrottleLimits } from "./throttle.ts";
+import { AWS_LIMITS, createThrottle, type Throttle, type ThrottleLimits } from "./throttle.ts";
 
 /** How the emulator starts. */
 export type Ec2Options = {
@@ -41,6 +48,8 @@ export async function startEc2(
     options.throttle === false ? false : { ...AWS_LIMITS, ...options.throttle },
     now,
   );
+  const throttlesByAcl = new Map<string, Throttle>();
+  let refusals: readonly Refusal[] = [];
 
   /** One call: throttled, failed by order, refused, or done. Answers the content of the XML. */
   async function handle(action: string, query: Query) {
@@ -52,9 +61,13 @@ export async function startEc2(
         `The action ${action} is not valid for this web service.`,
       );
     }
-    if (!throttle.take(action)) {
+    const aclIds = namedAcls(query);
+    const throttles = [...aclIds.flatMap((id) => throttlesByAcl.get(id) ?? []), throttle];
+    if (!throttles.every((each) => each.take(action))) {
       throw new Ec2Error("RequestLimitExceeded", "Request limit exceeded.");
     }
+    const refusal = refusalError(refusals, action, aclIds);
+    if (refusal !== undefined) throw refusal;
     const fault = ledger.nextFault(action);
     if (fault !== undefined && !fault.afterEffect) {
       await sleep(fault.delayMs, undefined, { signal: stopping.signal });
@@ -111,9 +124,19 @@ export async function startEc2(
     const control = v.safeParse(controlSchema, request.body);
     if (!control.success) return reply.code(400).send({ error: v.summarize(control.issues) });
     const { output } = control;
+    try {
+      if (output.createAcl) store.commit(provideAcl(store.current(), output.createAcl));
+    } catch (error) {
+      return reply.code(400).send({ error: `${error}` });
+    }
     quota = output.quota ?? quota;
     readLagMs = output.readLagMs ?? readLagMs;
     if (output.throttle !== undefined) throttle = createThrottle(output.throttle, now);
+    for (const [aclId, limits] of Object.entries(output.throttleAcl ?? {})) {
+      if (limits === false) throttlesByAcl.delete(aclId);
+      else throttlesByAcl.set(aclId, createThrottle(limits, now));
+    }
+    refusals = output.refuse ?? refusals;
     if (output.failNext !== undefined) ledger.order(output.failNext);
     return reply.code(204).send();
   });
@@ -130,4 +153,10 @@ export async function startEc2(
       await app.close();
     },
   };
+}
+
+/** The ACLs that a call names. */
+function namedAcls(query: Query): string[] {
+  const one = optionalText(query, "NetworkAclId");
+  return one === undefined ? list(query, "NetworkAclId") : [one];
 }

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import type { Ec2State } from "./acls.ts";
+import type { Ec2State } from "./state.ts";
 
 /** Keeps the state, on disk too where a file is named, and remembers what it lately was. */
 export type Store = {
@@ -48,7 +48,8 @@ export function createStore(
 
 function load(stateFile: string): Ec2State {
   const state: unknown = JSON.parse(readFileSync(stateFile, "utf8"));
-  if (isState(state)) return state;
+  // A file of the time before subnets has none.
+  if (isState(state)) return { ...state, subnets: state.subnets ?? [] };
   throw new Error(`${stateFile} is not a state of the EC2 emulator: remove it to start afresh`);
 }
 

@@ -1,14 +1,17 @@
 import {
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
+  CreateSubnetCommand,
   CreateVpcCommand,
   DeleteNetworkAclCommand,
   DeleteNetworkAclEntryCommand,
   DescribeNetworkAclsCommand,
+  DescribeSubnetsCommand,
   DescribeVpcsCommand,
   EC2Client,
   EC2ServiceException,
   type NetworkAclEntry,
+  ReplaceNetworkAclAssociationCommand,
   ReplaceNetworkAclEntryCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
@@ -57,6 +60,9 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
         new CreateVpcCommand({ CidrBlock: "10.0.0.0/16", AmazonProvidedIpv6CidrBlock: true }),
       );
       vpcId = given(created.Vpc?.VpcId);
+      for (const CidrBlock of ["10.0.0.0/24", "10.0.1.0/24"]) {
+        await client.send(new CreateSubnetCommand({ VpcId: vpcId, CidrBlock }));
+      }
     } else {
       const { Vpcs } = await client.send(new DescribeVpcsCommand({}));
       vpcId = given(Vpcs?.[0]?.VpcId);
@@ -84,6 +90,16 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
       new DescribeNetworkAclsCommand({ NetworkAclIds: [id] }),
     );
     return given(NetworkAcls?.[0]);
+  }
+
+  /** The associations of the VPC's subnets, by subnet. */
+  async function associations() {
+    const { NetworkAcls = [] } = await client.send(
+      new DescribeNetworkAclsCommand({ Filters: [{ Name: "vpc-id", Values: [vpcId] }] }),
+    );
+    return NetworkAcls.flatMap((acl) => acl.Associations ?? []).toSorted((a, b) =>
+      `${a.SubnetId}`.localeCompare(`${b.SubnetId}`),
+    );
   }
 
   /** The entries that somebody made. */
@@ -294,6 +310,24 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
       moto: "InvalidRouteTableID.NotFound",
     },
     {
+      title: "replacing an unknown association",
+      call: () =>
+        client.send(
+          new ReplaceNetworkAclAssociationCommand({
+            AssociationId: "aclassoc-0123456789abcdef0",
+            NetworkAclId: aclId,
+          }),
+        ),
+      aws: "InvalidAssociationID.NotFound",
+      moto: "HTTP 500",
+    },
+    {
+      title: "describing an unknown subnet",
+      call: () =>
+        client.send(new DescribeSubnetsCommand({ SubnetIds: ["subnet-0123456789abcdef0"] })),
+      aws: "InvalidSubnetID.NotFound",
+    },
+    {
       title: "a malformed ACL id",
       call: create(MALFORMED),
       aws: "InvalidNetworkAclId.Malformed",
@@ -500,6 +534,75 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
     });
   });
 
+  describe("the subnets", () => {
+    it("are described, and each is associated with the default ACL", async () => {
+      const Filters = [{ Name: "vpc-id", Values: [vpcId] }];
+      const { Subnets = [] } = await client.send(new DescribeSubnetsCommand({ Filters }));
+      expect(Subnets.map(({ CidrBlock }) => CidrBlock).toSorted()).toEqual([
+        "10.0.0.0/24",
+        "10.0.1.0/24",
+      ]);
+      const { NetworkAcls } = await client.send(
+        new DescribeNetworkAclsCommand({
+          Filters: [...Filters, { Name: "default", Values: ["true"] }],
+        }),
+      );
+      const { NetworkAclId, Associations = [] } = given(NetworkAcls?.[0]);
+      const ids = Subnets.map(({ SubnetId }) => SubnetId).toSorted();
+      expect(Associations.map(({ SubnetId }) => SubnetId).toSorted()).toEqual(ids);
+      for (const association of Associations) {
+        expect(association).toEqual({
+          NetworkAclAssociationId: expect.stringMatching(/^aclassoc-/),
+          NetworkAclId,
+          SubnetId: expect.stringMatching(/^subnet-/),
+        });
+      }
+    });
+
+    it("move to another ACL, which then is in use and cannot be deleted", async () => {
+      const [first, second] = await associations();
+      const { NetworkAclAssociationId, NetworkAclId, SubnetId } = given(first);
+      const moved = await client.send(
+        new ReplaceNetworkAclAssociationCommand({
+          AssociationId: NetworkAclAssociationId,
+          NetworkAclId: aclId,
+        }),
+      );
+      expect(moved.NewAssociationId).not.toBe(NetworkAclAssociationId);
+      expect((await describeAcl()).Associations).toEqual([
+        { NetworkAclAssociationId: moved.NewAssociationId, NetworkAclId: aclId, SubnetId },
+      ]);
+      expect((await describeAcl(NetworkAclId)).Associations).toEqual([given(second)]);
+      const bySubnet = await client.send(
+        new DescribeNetworkAclsCommand({
+          Filters: [{ Name: "association.subnet-id", Values: [given(SubnetId)] }],
+        }),
+      );
+      expect(bySubnet.NetworkAcls?.map((acl) => acl.NetworkAclId)).toEqual([aclId]);
+
+      const remove = () => client.send(new DeleteNetworkAclCommand({ NetworkAclId: aclId }));
+      expect(await outcomeOf(remove)).toBe("DependencyViolation");
+      await client.send(
+        new ReplaceNetworkAclAssociationCommand({
+          AssociationId: moved.NewAssociationId,
+          NetworkAclId,
+        }),
+      );
+      expect(await outcomeOf(remove)).toBe("accepted");
+    });
+
+    it("stay where they are when the ACL they should move to does not exist", async () => {
+      const before = await associations();
+      const { NetworkAclAssociationId: AssociationId } = given(before[0]);
+      const outcome = await outcomeOf(() =>
+        client.send(new ReplaceNetworkAclAssociationCommand({ AssociationId, ...UNKNOWN })),
+      );
+      expect(outcome).toBe("InvalidNetworkAclID.NotFound");
+      // moto: refuses, and the subnet has no ACL any more.
+      expect(await associations()).toEqual(expected(before, before.slice(1)));
+    });
+  });
+
   describe("the VPC", () => {
     it("tells its address blocks", async () => {
       const { Vpcs } = await client.send(new DescribeVpcsCommand({ VpcIds: [vpcId] }));
@@ -539,13 +642,13 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
         [egress, 32_767, "0.0.0.0/0", "deny"],
         [egress, 32_768, "::/0", "deny"],
       ]);
-      // moto: has no IPv6 rules, and deletes the default ACL.
+      // moto: has no IPv6 rules, and keeps the default ACL only while it is in use.
       expect(summary(acl.Entries)).toEqual(expected(both, v4));
       const { NetworkAclId } = acl;
       const outcome = await outcomeOf(() =>
         client.send(new DeleteNetworkAclCommand({ NetworkAclId })),
       );
-      expect(outcome).toBe(expected("InvalidParameterValue", "accepted"));
+      expect(outcome).toBe(expected("InvalidParameterValue", "DependencyViolation"));
     });
   });
 });

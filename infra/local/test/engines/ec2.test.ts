@@ -9,9 +9,10 @@ import { promisify } from "node:util";
 import {
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
+  DeleteNetworkAclCommand,
   DeleteNetworkAclEntryCommand,
+  DescribeInstancesCommand,
   DescribeNetworkAclsCommand,
-  DescribeSubnetsCommand,
   DescribeVpcsCommand,
   EC2Client,
   EC2ServiceException,
@@ -357,8 +358,102 @@ describe("the control surface", () => {
     expect(await outcomeOf(create(client, 1))).toBe("accepted");
   });
 
+  it("makes an ACL of the id that is asked for, once, as a default ACL and in use", async () => {
+    const { client, url } = await start();
+    const networkAclId = "acl-00000000000000001";
+    const wanted = { createAcl: { networkAclId, allowAll: true } };
+    expect(await control(url, wanted)).toBe(204);
+    await client.send(
+      new CreateNetworkAclEntryCommand({ ...entry(1), NetworkAclId: networkAclId }),
+    );
+    expect(await control(url, wanted)).toBe(204);
+
+    const { NetworkAcls } = await client.send(
+      new DescribeNetworkAclsCommand({ NetworkAclIds: [networkAclId] }),
+    );
+    expect(NetworkAcls).toMatchObject([
+      {
+        IsDefault: false,
+        VpcId: "vpc-0a1b2c3d4e5f60718",
+        Associations: [{ NetworkAclId: networkAclId }],
+      },
+    ]);
+    const inbound = NetworkAcls?.[0]?.Entries?.filter(({ Egress }) => !Egress);
+    expect(inbound?.map(({ RuleNumber }) => RuleNumber)).toEqual([1, 100, 101, 32_767, 32_768]);
+    const remove = client.send(new DeleteNetworkAclCommand({ NetworkAclId: networkAclId }));
+    expect(await outcomeOf(remove)).toBe("DependencyViolation 400");
+  });
+
+  it("makes an ACL that denies everything where nothing else is asked for", async () => {
+    const { client, url } = await start();
+    const networkAclId = "acl-00000001";
+    await control(url, { createAcl: { networkAclId } });
+    const { NetworkAcls } = await client.send(
+      new DescribeNetworkAclsCommand({ NetworkAclIds: [networkAclId] }),
+    );
+    expect(NetworkAcls?.[0]?.Entries?.map(({ RuleNumber }) => RuleNumber)).toEqual([
+      32_767, 32_768, 32_767, 32_768,
+    ]);
+  });
+
+  it("refuses for as long as it stands, only the action and the ACL that are named", async () => {
+    const { client, url } = await start();
+    const networkAclId = "acl-00000000000000001";
+    await control(url, {
+      createAcl: { networkAclId },
+      refuse: [
+        {
+          action: "CreateNetworkAclEntry",
+          networkAclId: ACL,
+          code: "UnauthorizedOperation",
+          message: "Not you",
+        },
+      ],
+    });
+    for (const _ of [1, 2, 3]) {
+      expect(await outcomeOf(create(client, 1))).toBe("UnauthorizedOperation 403");
+    }
+    await expect(create(client, 1)).rejects.toThrow("Not you");
+    const other = new CreateNetworkAclEntryCommand({ ...entry(1), NetworkAclId: networkAclId });
+    expect(await outcomeOf(client.send(other))).toBe("accepted");
+    expect(await numbers(client)).toEqual([]);
+
+    await fetch(`${url}/_control`, { method: "DELETE" });
+    expect(await outcomeOf(create(client, 1))).toBe("UnauthorizedOperation 403");
+    await control(url, { refuse: [] });
+    expect(await outcomeOf(create(client, 1))).toBe("accepted");
+  });
+
+  it("refuses every call that names the ACL, where no action is named", async () => {
+    const { client, url } = await start();
+    await control(url, { refuse: [{ networkAclId: ACL, code: "AuthFailure", status: 401 }] });
+    expect(await outcomeOf(numbers(client))).toBe("AuthFailure 401");
+    const all = client.send(new DescribeNetworkAclsCommand({}));
+    expect(await outcomeOf(all)).toBe("accepted");
+  });
+
+  it("throttles one ACL and leaves another its rate", async () => {
+    const { client, url } = await start({ now: () => 0 });
+    const networkAclId = "acl-00000000000000001";
+    await control(url, {
+      createAcl: { networkAclId },
+      throttleAcl: { [ACL]: { mutating: { burst: 1, perSecond: 0 } } },
+    });
+    await create(client, 1);
+    expect(await outcomeOf(create(client, 2))).toBe("RequestLimitExceeded 503");
+    expect(await numbers(client)).toEqual([1]);
+    const other = new CreateNetworkAclEntryCommand({ ...entry(1), NetworkAclId: networkAclId });
+    expect(await outcomeOf(client.send(other))).toBe("accepted");
+
+    await control(url, { throttleAcl: { [ACL]: false } });
+    expect(await outcomeOf(create(client, 2))).toBe("accepted");
+  });
+
   it.each([
     { unknown: 1 },
+    { createAcl: { networkAclId: "acl-xyz" } },
+    { refuse: [{ action: "CreateNetworkAclEntry" }] },
+    { throttleAcl: { [ACL]: true } },
     { quota: -1 },
     { throttle: "off" },
     { failNext: { code: "Unavailable" } },
@@ -397,7 +492,7 @@ describe("the protocol", () => {
 
   it("answers an action it does not have with InvalidAction", async () => {
     const { client } = await start();
-    const outcome = await outcomeOf(client.send(new DescribeSubnetsCommand({})));
+    const outcome = await outcomeOf(client.send(new DescribeInstancesCommand({})));
     expect(outcome).toBe("InvalidAction 400");
   });
 
@@ -455,7 +550,9 @@ describe("the protocol", () => {
     { Name: "entry.rule-number", Values: ["1"], finds: true },
     { Name: "entry.rule-action", Values: ["deny"], finds: true },
     { Name: "entry.egress", Values: ["false"], finds: true },
-    { Name: "association.subnet-id", Values: ["*"], finds: false },
+    { Name: "association.subnet-id", Values: ["*"], finds: true },
+    { Name: "association.subnet-id", Values: ["subnet-0a1b2c3d4e5f60719"], finds: true },
+    { Name: "association.subnet-id", Values: ["subnet-00000000000000000"], finds: false },
     { Name: "default", Values: ["false"], finds: false },
   ])("filters by $Name = $Values: $finds", async ({ Name, Values, finds }) => {
     const { client } = await start();
