@@ -3,6 +3,7 @@ import { DynamoDBStreamsClient } from "@aws-sdk/client-dynamodb-streams";
 import { EC2Client } from "@aws-sdk/client-ec2";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { SSMClient } from "@aws-sdk/client-ssm";
+import { WAFV2Client } from "@aws-sdk/client-wafv2";
 import type { Engines } from "./engines.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -14,6 +15,7 @@ export type Clients = {
   sqs: SQSClient;
   ec2: EC2Client;
   ssm: SSMClient;
+  wafv2: WAFV2Client;
 };
 
 /** Clients for the endpoints; `destroy` closes their connections. */
@@ -39,6 +41,7 @@ export function createClients(
     sqs: new SQSClient(options(endpoints.sqs)),
     ec2: new EC2Client(options(endpoints.ec2)),
     ssm: new SSMClient(options(endpoints.ssm)),
+    wafv2: new WAFV2Client(options(endpoints.wafv2)),
   };
   return {
     ...clients,

@@ -1,8 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { DescribeNetworkAclsCommand, type EC2Client } from "@aws-sdk/client-ec2";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
-import { createClients, dummyCredentials } from "./clients.ts";
+import { type Clients, createClients, dummyCredentials } from "./clients.ts";
 import { type Engines, external, startEngines } from "./engines.ts";
 import { SetupError } from "./errors.ts";
 import { readJson, writeJson } from "./files.ts";
@@ -11,13 +10,14 @@ import { takeLock } from "./lock.ts";
 import { type Log, openLog } from "./log.ts";
 import { packageServices } from "./package.ts";
 import { createResources } from "./resources.ts";
-import { type Environment, readSettings } from "./settings.ts";
+import { type Environment, type LocalSettings, readSettings } from "./settings.ts";
 import { startHttpSource } from "./sources/http.ts";
 import { startInvokeApi } from "./sources/invoke.ts";
 import { startQueueSource } from "./sources/queue.ts";
 import { startSchedule } from "./sources/schedule.ts";
 import type { EventSource } from "./sources/source.ts";
 import { type Checkpoints, startStreamSource } from "./sources/stream.ts";
+import { defaultAcl, provideAcls, provideIpSets, type Target } from "./targets.ts";
 import { type Created, type FunctionModel, type Model, readModel } from "./template.ts";
 import { makeTokens, tokensParameter } from "./tokens.ts";
 
@@ -29,12 +29,21 @@ export type Stack = {
   api: string;
   detectorToken: string;
   operatorToken: string;
+  /** The first of the network ACLs. */
   aclId: string;
+  targets: readonly Target[];
   tableName: string;
   queueUrl: string;
   deadLetterQueueUrl: string;
   region: string;
-  endpoints: { dynamodb: string; sqs: string; ec2: string; ssm: string; lambda: string };
+  endpoints: {
+    dynamodb: string;
+    sqs: string;
+    ec2: string;
+    ssm: string;
+    wafv2: string;
+    lambda: string;
+  };
   pid: number;
 };
 
@@ -63,7 +72,7 @@ export async function startCloud({
   const { localDir, region } = settings;
   const stateDir = join(localDir, "state");
   const logDir = join(localDir, "logs");
-  if (external(env, "ec2") && !settings.aclId) {
+  if (external(env, "ec2") && settings.aclIds.length === 0) {
     throw new SetupError("AWS_ENDPOINT_URL_EC2 is set, so ACL_ID must name the network ACL there.");
   }
   const lock = await takeLock(join(localDir, "runner.lock"));
@@ -86,9 +95,9 @@ export async function startCloud({
     const clients = createClients(engines.endpoints, region, env);
     stops.push(async () => clients.destroy());
 
-    const aclId = settings.aclId ?? (await defaultAcl(clients.ec2));
+    const { aclIds, targets } = await provideTargets(settings, engines, clients, env);
     const tokens = makeTokens(join(stateDir, "tokens.json"));
-    const planned = readModel(packaged.templates, { region });
+    const planned = withTimeToLive(settings.timeToLive, readModel(packaged.templates, { region }));
     const parameters = withValues(planned, {
       TOKENS_PARAMETER: tokensParameter(tokens),
       NEVER_BLOCK_PARAMETER: settings.neverBlock,
@@ -100,7 +109,11 @@ export async function startCloud({
     const functions = new Map<string, Running>();
     for (const fn of model.functions) {
       const log = openLog(logDir, fn.artefact);
-      const overrides = settingsOf(fn, { ...env, ACL_ID: aclId });
+      const overrides = settingsOf(fn, {
+        ...env,
+        ACL_ID: aclIds.join(","),
+        WAF_IP_SETS: settings.wafIpSets.join(","),
+      });
       const lambda = createFunction(fn, {
         codeDir: packaged.codeDir,
         env: { ...base, ...fn.environment, ...overrides },
@@ -173,16 +186,17 @@ export async function startCloud({
       );
     }
 
-    const { dynamodb, sqs, ec2, ssm } = engines.endpoints;
+    const { dynamodb, sqs, ec2, ssm, wafv2 } = engines.endpoints;
     const stack: Stack = {
       api: api.url,
       detectorToken: tokens.detector,
       operatorToken: tokens.operator,
-      aclId,
+      aclId: aclIds[0] ?? "",
+      targets,
       tableName: model.table.name,
       ...mainQueues(model, created),
       region,
-      endpoints: { dynamodb, sqs, ec2, ssm, lambda: invokeApi.url },
+      endpoints: { dynamodb, sqs, ec2, ssm, wafv2, lambda: invokeApi.url },
       pid: process.pid,
     };
     const stackFile = join(localDir, "stack.json");
@@ -193,6 +207,30 @@ export async function startCloud({
     await stop({ keepState: resumed });
     throw error;
   }
+}
+
+/** The targets: made where the engine is local, used as they are where it is not. */
+async function provideTargets(
+  { aclIds: named, wafIpSets }: LocalSettings,
+  { endpoints }: Engines,
+  { ec2, wafv2 }: Clients,
+  env: Environment,
+): Promise<{ aclIds: readonly string[]; targets: readonly Target[] }> {
+  const aclIds = named.length > 0 ? named : [await defaultAcl(ec2)];
+  if (!external(env, "ec2")) await provideAcls(endpoints.ec2, aclIds);
+  if (!external(env, "wafv2")) await provideIpSets(wafv2, endpoints.wafv2, wafIpSets);
+  const targets = [
+    ...aclIds.map((id): Target => ({ id, kind: "networkAcl" })),
+    ...wafIpSets.map((id): Target => ({ id, kind: "wafIpSet" })),
+  ];
+  return { aclIds, targets };
+}
+
+/** The model, its table without time to live where that is turned off. */
+function withTimeToLive(isOn: boolean, model: Model): Model {
+  if (isOn) return model;
+  const { ttlAttribute: _, ...table } = model.table;
+  return { ...model, table };
 }
 
 type Running = { fn: FunctionModel; log: Log; lambda: LambdaFunction };
@@ -238,16 +276,9 @@ function baseEnvironment(
     AWS_ENDPOINT_URL_SQS: endpoints.sqs,
     AWS_ENDPOINT_URL_EC2: endpoints.ec2,
     AWS_ENDPOINT_URL_SSM: endpoints.ssm,
+    AWS_ENDPOINT_URL_WAFV2: endpoints.wafv2,
     TZ: "UTC",
   };
-}
-
-/** The local VPC's default ACL, which the emulator is born with. */
-async function defaultAcl(ec2: EC2Client): Promise<string> {
-  const { NetworkAcls = [] } = await ec2.send(new DescribeNetworkAclsCommand({}));
-  const id = NetworkAcls.find(({ IsDefault }) => IsDefault)?.NetworkAclId;
-  if (!id) throw new SetupError("There is no default network ACL: name one with ACL_ID.");
-  return id;
 }
 
 function queueBy(created: Created, arn: string | undefined): { url: string; arn: string } {

@@ -9,7 +9,7 @@ import { readJson, writeJson } from "./files.ts";
 import { killProcess, type ProcessMark } from "./processes.ts";
 
 /** The services of AWS that the product talks to. */
-export type Service = "dynamodb" | "sqs" | "ec2" | "ssm";
+export type Service = "dynamodb" | "sqs" | "ec2" | "ssm" | "wafv2";
 
 /** What to start. */
 export type EngineOptions = {
@@ -34,7 +34,7 @@ export type Engines = {
   stop(options?: { keepState?: boolean }): Promise<void>;
 };
 
-const ALL: readonly Service[] = ["dynamodb", "sqs", "ec2", "ssm"];
+const ALL: readonly Service[] = ["dynamodb", "sqs", "ec2", "ssm", "wafv2"];
 const JAVA_NEEDED = 17;
 
 /**
@@ -65,6 +65,13 @@ export async function startEngines(options: EngineOptions): Promise<Engines> {
         AWS_REGION: region,
         EC2_PORT: "0",
         EC2_STATE_FILE: join(stateDir, "ec2", "state.json"),
+        EXIT_WITH_PARENT: "1",
+      }),
+    wafv2: () =>
+      run("wafv2", "The WAF emulator", "wafv2/main.ts", {
+        AWS_REGION: region,
+        WAFV2_PORT: "0",
+        WAFV2_STATE_FILE: join(stateDir, "wafv2", "state.json"),
         EXIT_WITH_PARENT: "1",
       }),
     async ssm() {
@@ -117,6 +124,7 @@ export async function startEngines(options: EngineOptions): Promise<Engines> {
       sqs: urls.sqs ?? "",
       ec2: urls.ec2 ?? "",
       ssm: urls.ssm ?? "",
+      wafv2: urls.wafv2 ?? "",
     },
     failed: new Promise((failed) => {
       for (const { name, exited } of processes) exited.then(() => stopping || failed(name));

@@ -108,7 +108,7 @@ async function createTable(
     { client: dynamodb, maxWaitTime: 60, minDelay: 1, maxDelay: 2 },
     { TableName: model.name },
   );
-  await enableTimeToLive(dynamodb, model);
+  await setTimeToLive(dynamodb, model);
 
   const { Table } = await dynamodb.send(new DescribeTableCommand({ TableName: model.name }));
   if (model.streamViewType && !Table?.LatestStreamArn) {
@@ -117,17 +117,23 @@ async function createTable(
   return { arn: String(Table?.TableArn), streamArn: String(Table?.LatestStreamArn) };
 }
 
-/** DynamoDB refuses to turn on what is on. */
-async function enableTimeToLive(dynamodb: Clients["dynamodb"], model: TableModel): Promise<void> {
-  if (!model.ttlAttribute) return;
-  const { TimeToLiveDescription } = await dynamodb.send(
-    new DescribeTimeToLiveCommand({ TableName: model.name }),
+/** Changes it only where it differs: DynamoDB refuses to turn on what is on. */
+async function setTimeToLive(
+  dynamodb: Clients["dynamodb"],
+  { name, ttlAttribute }: TableModel,
+): Promise<void> {
+  const { TimeToLiveDescription: now } = await dynamodb.send(
+    new DescribeTimeToLiveCommand({ TableName: name }),
   );
-  if (TimeToLiveDescription?.TimeToLiveStatus?.startsWith("ENABL")) return;
+  const isOn = now?.TimeToLiveStatus?.startsWith("ENABL") ?? false;
+  if (isOn === (ttlAttribute !== undefined)) return;
   await dynamodb.send(
     new UpdateTimeToLiveCommand({
-      TableName: model.name,
-      TimeToLiveSpecification: { AttributeName: model.ttlAttribute, Enabled: true },
+      TableName: name,
+      TimeToLiveSpecification: {
+        AttributeName: ttlAttribute ?? now?.AttributeName,
+        Enabled: !isOn,
+      },
     }),
   );
 }

@@ -14,13 +14,28 @@ const wholeNumber = (maximum: number) =>
     v.maxValue(maximum),
   );
 
+/** Comma-separated, each once. */
+const list = v.pipe(
+  v.string(),
+  v.transform((text) => [...new Set(text.split(",").map((item) => item.trim()))].filter(Boolean)),
+);
+
 const schema = v.object({
   PORT: v.optional(wholeNumber(65_535), "3000"),
   PORTCULLIS_LOCAL_DIR: v.optional(v.string(), ".local"),
   /** Replaces the schedule's period; 0 turns the schedule off. */
   RECONCILE_SECONDS: v.optional(wholeNumber(86_400)),
   NEVER_BLOCK: v.optional(v.string()),
-  ACL_ID: v.optional(v.string()),
+  ACL_ID: v.optional(list, ""),
+  WAF_IP_SETS: v.optional(
+    v.pipe(
+      list,
+      v.everyItem((name) => /^[\w-]{1,125}$/.test(name), "must be names of IP sets"),
+    ),
+    "",
+  ),
+  /** off: the table's items outlive their time to live. */
+  TTL: v.optional(v.picklist(["on", "off"]), "on"),
   AWS_REGION: v.optional(v.string()),
   AWS_DEFAULT_REGION: v.optional(v.string()),
 });
@@ -31,7 +46,11 @@ export type LocalSettings = {
   localDir: string;
   reconcileSeconds?: number;
   neverBlock?: string;
-  aclId?: string;
+  /** None: the default ACL. */
+  aclIds: readonly string[];
+  /** Names of pairs of IP sets. */
+  wafIpSets: readonly string[];
+  timeToLive: boolean;
   region: string;
 };
 
@@ -47,13 +66,15 @@ export function readSettings(env: Environment): LocalSettings {
     const [issue] = parsed.issues;
     throw new SetupError(`${v.getDotPath(issue)}: ${issue.message}`);
   }
-  const { PORT, PORTCULLIS_LOCAL_DIR: dir, RECONCILE_SECONDS, NEVER_BLOCK, ACL_ID } = parsed.output;
+  const { PORT, PORTCULLIS_LOCAL_DIR: dir, RECONCILE_SECONDS, NEVER_BLOCK } = parsed.output;
   return {
     port: PORT,
+    aclIds: parsed.output.ACL_ID,
+    wafIpSets: parsed.output.WAF_IP_SETS,
+    timeToLive: parsed.output.TTL === "on",
     localDir: isAbsolute(dir) ? dir : join(PROJECT_ROOT, dir),
     region: parsed.output.AWS_REGION ?? parsed.output.AWS_DEFAULT_REGION ?? "us-east-1",
     ...(RECONCILE_SECONDS !== undefined && { reconcileSeconds: RECONCILE_SECONDS }),
     ...(NEVER_BLOCK && { neverBlock: NEVER_BLOCK }),
-    ...(ACL_ID && { aclId: ACL_ID }),
   };
 }

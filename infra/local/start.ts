@@ -4,6 +4,8 @@ import { SetupError } from "./errors.ts";
 
 // The local cloud until Ctrl-C.
 
+const TITLES = { networkAcl: "ACL       ", wafIpSet: "WAF IP set" };
+
 try {
   const cloud = await startCloud();
   console.log(welcome(cloud));
@@ -41,7 +43,7 @@ function ending(cloud: Cloud): Promise<{ text: string; code: number }> {
 }
 
 function welcome({ stack, localDir }: Cloud): string {
-  const { api, detectorToken, operatorToken, aclId, region, endpoints } = stack;
+  const { api, detectorToken, operatorToken, aclId, targets, region, endpoints } = stack;
   const aws =
     "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws " +
     `--region ${region} --endpoint-url ${endpoints.ec2} ` +
@@ -49,7 +51,7 @@ function welcome({ stack, localDir }: Cloud): string {
   return [
     pc.bold("Portcullis is up."),
     `  ${pc.bold("API")}        ${api}`,
-    `  ${pc.bold("ACL")}        ${aclId} in ${region}`,
+    ...targets.map(({ id, kind }) => `  ${pc.bold(TITLES[kind])} ${id} in ${region}`),
     ...Object.entries(endpoints).map(([name, url]) => `  ${pc.bold(name.padEnd(10))} ${url}`),
     "",
     pc.bold("Block an address:"),

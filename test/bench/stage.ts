@@ -87,6 +87,7 @@ export function environmentOf(endpoints: Engines["endpoints"]): Record<string, s
     AWS_ENDPOINT_URL_SQS: endpoints.sqs,
     AWS_ENDPOINT_URL_EC2: endpoints.ec2,
     AWS_ENDPOINT_URL_SSM: endpoints.ssm,
+    AWS_ENDPOINT_URL_WAFV2: endpoints.wafv2,
   };
 }
 
