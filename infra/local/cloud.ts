@@ -281,25 +281,28 @@ function baseEnvironment(
   };
 }
 
-function queueBy(created: Created, arn: string | undefined): { url: string; arn: string } {
+function queueBy(
+  created: Pick<Created, "queues">,
+  arn: string | undefined,
+): { url: string; arn: string } {
   const found = Object.values(created.queues).find((queue) => queue.arn === arn);
   if (!found) throw new Error(`No queue ${arn} in the templates`);
   return found;
 }
 
-/** The queue that a function is fed from, and that queue's dead-letter queue. */
-function mainQueues(
-  model: Model,
-  created: Created,
+/** The FIFO queue that a function is fed from and that has a dead-letter queue, and the latter. */
+export function mainQueues(
+  { queues, queueMappings }: Pick<Model, "queues" | "queueMappings">,
+  created: Pick<Created, "queues">,
 ): Pick<Stack, "queueUrl" | "deadLetterQueueUrl"> {
-  const { url } = queueBy(created, model.queueMappings[0]?.queueArn);
-  const { redrive } =
-    model.queues.find(({ name }) => created.queues[name]?.url === url) ??
-    ({} as Partial<Model["queues"][number]>);
-  return {
-    queueUrl: url,
-    deadLetterQueueUrl: created.queues[redrive?.deadLetterQueue ?? ""]?.url ?? "",
-  };
+  const sources = new Set(queueMappings.map(({ queueArn }) => queueArn));
+  for (const { name, attributes, redrive } of queues) {
+    const queue = created.queues[name];
+    if (!queue || !redrive || attributes.FifoQueue !== "true" || !sources.has(queue.arn)) continue;
+    const deadLetterQueueUrl = created.queues[redrive.deadLetterQueue]?.url ?? "";
+    return { queueUrl: queue.url, deadLetterQueueUrl };
+  }
+  throw new Error("The templates have no FIFO queue with a redrive policy that feeds a function");
 }
 
 function openCheckpoints(file: string): Checkpoints {

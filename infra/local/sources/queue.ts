@@ -1,28 +1,35 @@
 import {
   DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
   type Message,
   ReceiveMessageCommand,
   type SQSClient,
 } from "@aws-sdk/client-sqs";
 import type { SQSEvent, SQSRecord } from "aws-lambda";
 import { messageOf } from "../errors.ts";
-import type { Invoke } from "../lambda.ts";
+import { type Invoke, type Outcome, ThrottledError } from "../lambda.ts";
 import type { Log } from "../log.ts";
 import type { QueueMapping } from "../template.ts";
 import { backoffMs, pause } from "../waiting.ts";
 import type { EventSource } from "./source.ts";
 
-/** Batches at a time: more groups than this wait in the queue. */
+/** Batches at a time: more than this wait in the queue. */
 const MAX_BATCHES = 32;
+/** How often the queue is asked for its visibility timeout, which may be changed while it runs. */
+const REFRESH_EVERY_MS = 5_000;
+/** The pause after an invocation that was throttled at once. */
+const THROTTLED_PAUSE_MS = 100;
 /** Short, because a waiting poll of the engine does not see a message whose visibility comes back. */
 const LONG_POLL_SECONDS = 2;
 
 /**
  * Runs an SQS event source mapping.
  *
- * Lambda's rules: it long-polls; it sends one batch at a time per message group, in the group's
- * order, and so many batches at a time as there are groups. What the function did not fail is
- * deleted; what it failed stays invisible for the rest of the queue's visibility timeout.
+ * Lambda's rules: it long-polls. From a FIFO queue it sends one batch at a time per message group, in
+ * the group's order, and the groups side by side; from a standard queue, whatever a poll brings is a
+ * batch, and batches run side by side. What the function did not fail is deleted; what it failed stays
+ * invisible for the rest of the queue's visibility timeout. A throttled invocation is retried until
+ * that timeout is over, and then its messages are left to the queue.
  */
 export function startQueueSource(options: {
   sqs: SQSClient;
@@ -34,12 +41,16 @@ export function startQueueSource(options: {
 }): EventSource {
   const { sqs, queueUrl, mapping, invoke, log } = options;
   const stopping = new AbortController();
-  const groups = new Map<string, Promise<void>>();
+  const isFifo = mapping.queueArn.endsWith(".fifo");
+  const underWay = new Map<unknown, Promise<void>>();
+  let visibilityMs = 0;
+  let refreshedAtMs = Number.NEGATIVE_INFINITY;
 
   async function pollQueue(): Promise<void> {
     let failures = 0;
     while (!stopping.signal.aborted) {
       try {
+        await refreshVisibility();
         const { Messages = [] } = await sqs.send(
           new ReceiveMessageCommand({
             QueueUrl: queueUrl,
@@ -51,8 +62,12 @@ export function startQueueSource(options: {
           { abortSignal: stopping.signal },
         );
         failures = 0;
-        for (const [group, batch] of Map.groupBy(Messages, groupOf)) queueUp(group, batch);
-        if (groups.size >= MAX_BATCHES) await Promise.race(groups.values());
+        const untilMs = performance.now() + visibilityMs;
+        const batches = isFifo
+          ? [...Map.groupBy(Messages, groupOf)]
+          : [[Messages, Messages] as const];
+        for (const [group, batch] of batches) if (batch.length > 0) queueUp(group, batch, untilMs);
+        if (underWay.size >= MAX_BATCHES) await Promise.race(underWay.values());
       } catch (error) {
         if (stopping.signal.aborted) return;
         log.line(`ReceiveMessage failed: ${messageOf(error)}`);
@@ -61,20 +76,30 @@ export function startQueueSource(options: {
     }
   }
 
-  /** After the batch of its group that runs, if one does: SQS's own lock may have run out. */
-  function queueUp(group: string, batch: readonly Message[]): void {
-    const previous = groups.get(group) ?? Promise.resolve();
-    const mine = previous
-      .then(() => process(batch))
-      .catch((error) => log.line(`Batch left in the queue: ${messageOf(error)}`))
-      .finally(() => {
-        if (groups.get(group) === mine) groups.delete(group);
-      });
-    groups.set(group, mine);
+  async function refreshVisibility(): Promise<void> {
+    if (performance.now() - refreshedAtMs < REFRESH_EVERY_MS) return;
+    const { Attributes } = await sqs.send(
+      new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ["VisibilityTimeout"] }),
+      { abortSignal: stopping.signal },
+    );
+    visibilityMs = Number(Attributes?.VisibilityTimeout ?? 30) * 1_000;
+    refreshedAtMs = performance.now();
   }
 
-  async function process(batch: readonly Message[]): Promise<void> {
-    const outcome = await invoke(toEvent(batch, mapping.queueArn, options.region));
+  /** After the batch of its group that runs, if one does: SQS's own lock may have run out. */
+  function queueUp(group: unknown, batch: readonly Message[], untilMs: number): void {
+    const previous = underWay.get(group) ?? Promise.resolve();
+    const mine = previous
+      .then(() => process(batch, untilMs))
+      .catch((error) => log.line(`Batch left in the queue: ${messageOf(error)}`))
+      .finally(() => {
+        if (underWay.get(group) === mine) underWay.delete(group);
+      });
+    underWay.set(group, mine);
+  }
+
+  async function process(batch: readonly Message[], untilMs: number): Promise<void> {
+    const outcome = await invokeBy(untilMs, toEvent(batch, mapping.queueArn, options.region));
     const failed = new Set(
       outcome.ok && mapping.reportsBatchItemFailures
         ? failedItems(outcome.payload, batch.map(idOf))
@@ -82,6 +107,20 @@ export function startQueueSource(options: {
     );
     const done = batch.filter((message) => !failed.has(idOf(message)));
     if (done.length > 0) await deleteAll(done);
+  }
+
+  /** Waits for a throttled function, in its turn, until the batch's messages show again. */
+  async function invokeBy(untilMs: number, event: SQSEvent): Promise<Outcome> {
+    for (;;) {
+      const leftMs = untilMs - performance.now();
+      try {
+        return await invoke(event, { waitMs: Math.max(0, leftMs) });
+      } catch (error) {
+        const isOver = performance.now() + THROTTLED_PAUSE_MS >= untilMs;
+        if (isOver || stopping.signal.aborted || !(error instanceof ThrottledError)) throw error;
+        await pause(THROTTLED_PAUSE_MS, stopping.signal);
+      }
+    }
   }
 
   async function deleteAll(messages: readonly Message[]): Promise<void> {
@@ -102,7 +141,7 @@ export function startQueueSource(options: {
     async stop() {
       stopping.abort();
       await polling;
-      await Promise.all(groups.values());
+      await Promise.all(underWay.values());
     },
   };
 }
@@ -128,8 +167,7 @@ export function failedItems(answer: unknown, ids: readonly string[]): readonly s
 
 const idOf = (message: Message): string => String(message.MessageId);
 
-/** In a standard queue every message is a group of its own. */
-const groupOf = (message: Message): string => message.Attributes?.MessageGroupId ?? idOf(message);
+const groupOf = (message: Message): string => String(message.Attributes?.MessageGroupId);
 
 function toEvent(batch: readonly Message[], queueArn: string, region: string): SQSEvent {
   return { Records: batch.map((message) => toRecord(message, queueArn, region)) };

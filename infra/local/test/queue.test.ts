@@ -4,9 +4,11 @@ import {
   GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
+  SendMessageCommand,
 } from "@aws-sdk/client-sqs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import type { SQSEvent } from "aws-lambda";
+import { ThrottledError } from "../lambda.ts";
 import { failedItems, startQueueSource } from "../sources/queue.ts";
 import type { EventSource } from "../sources/source.ts";
 import { memoryLog, REGION, startTestEngines, stubFunction, until } from "./support/fixtures.ts";
@@ -234,6 +236,147 @@ describe("the mapping from a FIFO queue", () => {
     });
     expect(dead.Body).toBe("poison");
     expect(stub.events).toHaveLength(2);
+  });
+});
+
+describe("the mapping from a standard queue", () => {
+  async function makeStandardQueue(visibilitySeconds = 1): Promise<string> {
+    const { QueueUrl } = await aws.clients.sqs.send(
+      new CreateQueueCommand({
+        QueueName: `q${++count}`,
+        Attributes: { VisibilityTimeout: String(visibilitySeconds) },
+      }),
+    );
+    return String(QueueUrl);
+  }
+  const sendOne = (QueueUrl: string, MessageBody: string, DelaySeconds = 0) =>
+    aws.clients.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody, DelaySeconds }));
+
+  function runStandard(queueUrl: string, stub: ReturnType<typeof stubFunction<SQSEvent>>): void {
+    source = startQueueSource({
+      sqs: aws.clients.sqs,
+      queueUrl,
+      region: REGION,
+      mapping: {
+        functionName: "stub",
+        queueArn: "arn:aws:sqs:us-east-1:000000000000:q",
+        batchSize: 10,
+        reportsBatchItemFailures: false,
+      },
+      invoke: stub.invoke,
+      log: memoryLog(),
+    });
+  }
+
+  it("hands over what a poll brings as one batch, and deletes it", async () => {
+    const queueUrl = await makeStandardQueue();
+    const stub = stubFunction<SQSEvent>(() => ({ batchItemFailures: [{ itemIdentifier: "?" }] }));
+    const sent = Array.from({ length: 12 }, (_, index) => `m${index}`);
+    for (const body of sent) await sendOne(queueUrl, body);
+    runStandard(queueUrl, stub);
+    await until(() => isEmpty(queueUrl));
+    expect(stub.events.map(({ Records }) => Records.length)).toEqual([10, 2]);
+    expect(stub.events.flatMap(bodies).toSorted()).toEqual(sent.toSorted());
+  });
+
+  it("runs batches side by side", async () => {
+    const queueUrl = await makeStandardQueue(30);
+    let letGo = () => {};
+    const gate = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const stub = stubFunction<SQSEvent>((event) => (bodies(event).includes("slow") ? gate : null));
+    await sendOne(queueUrl, "slow");
+    runStandard(queueUrl, stub);
+    await until(() => stub.events.length === 1);
+    await sendOne(queueUrl, "fast");
+    await until(() => stub.events.length === 2);
+    letGo();
+    await until(() => isEmpty(queueUrl));
+  });
+
+  it("delivers a delayed message at its second: not before, and at once then", async () => {
+    const queueUrl = await makeStandardQueue(30);
+    const lateness: number[] = [];
+    const due = new Map<string, number>();
+    const stub = stubFunction<SQSEvent>((event) => {
+      for (const body of bodies(event)) lateness.push(Date.now() - (due.get(body) ?? 0));
+    });
+    runStandard(queueUrl, stub);
+    for (const [seconds, body] of [
+      [3, "c"],
+      [1, "a"],
+      [2, "b"],
+      [5, "d"],
+    ] as const) {
+      due.set(body, Date.now() + seconds * 1_000);
+      await sendOne(queueUrl, body, seconds);
+    }
+    await until(() => lateness.length === 4);
+    expect(stub.events.flatMap(bodies)).toEqual(["a", "b", "c", "d"]);
+    for (const late of lateness) {
+      expect(late).toBeGreaterThanOrEqual(0);
+      expect(late).toBeLessThan(300);
+    }
+  });
+
+  it("leaves all of a batch that fails for after the visibility timeout", async () => {
+    const queueUrl = await makeStandardQueue(2);
+    const at: number[] = [];
+    const stub = stubFunction<SQSEvent>((_, call) => {
+      at.push(performance.now());
+      if (call === 1) throw new Error("no");
+    });
+    await sendOne(queueUrl, "m1");
+    await sendOne(queueUrl, "m2");
+    runStandard(queueUrl, stub);
+    await until(() => isEmpty(queueUrl));
+    expect(stub.events.map((event) => bodies(event).toSorted())).toEqual([
+      ["m1", "m2"],
+      ["m1", "m2"],
+    ]);
+    expect((at[1] ?? 0) - (at[0] ?? 0)).toBeGreaterThan(1_900);
+  });
+
+  it("tries a throttled invocation again, with the same receipt", async () => {
+    const queueUrl = await makeStandardQueue(30);
+    const stub = stubFunction<SQSEvent>((_, call) => {
+      if (call < 3) throw new ThrottledError();
+    });
+    await sendOne(queueUrl, "m1");
+    runStandard(queueUrl, stub);
+    await until(() => isEmpty(queueUrl));
+    const received = stub.events.map(({ Records: [record] }) => [
+      record?.receiptHandle,
+      record?.attributes.ApproximateReceiveCount,
+    ]);
+    expect(received).toEqual(Array(3).fill([expect.any(String), "1"]));
+    expect(new Set(received.map(([handle]) => handle)).size).toBe(1);
+  });
+
+  it("waits in turn for as long as the message is hidden; then the message comes again", async () => {
+    const queueUrl = await makeStandardQueue(1);
+    let isFree = false;
+    const events: SQSEvent[] = [];
+    const patience: number[] = [];
+    const stub = stubFunction<SQSEvent>();
+    const busy = async (event: unknown, { waitMs = 0 } = {}) => {
+      if (!isFree) {
+        patience.push(waitMs);
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
+        throw new ThrottledError();
+      }
+      events.push(event as SQSEvent);
+      return { ok: true as const, payload: null };
+    };
+    await sendOne(queueUrl, "m1");
+    runStandard(queueUrl, { ...stub, invoke: busy });
+    await until(() => patience.length === 2);
+    isFree = true;
+    await until(() => isEmpty(queueUrl));
+    expect(patience[0]).toBeGreaterThan(800);
+    expect(patience[0]).toBeLessThanOrEqual(1_000);
+    expect(Number(events[0]?.Records[0]?.attributes.ApproximateReceiveCount)).toBeGreaterThan(1);
   });
 });
 
