@@ -7,8 +7,6 @@ import type { FunctionModel, ScheduleModel } from "../template.ts";
 import { pause } from "../waiting.ts";
 import type { EventSource } from "./source.ts";
 
-/** The longest that one attempt waits for a function that is throttled. */
-const THROTTLE_WAIT_MS = 5_000;
 /** Lambda's delay before the second and, twice that, before the third attempt after an error. */
 const RETRY_DELAY_MS = 60_000;
 
@@ -48,7 +46,8 @@ export function startSchedule(options: {
     const tooOldAtMs = performance.now() + asynchronous.maximumEventAgeSeconds * 1_000;
     for (let failed = 0; !signal.aborted && performance.now() < tooOldAtMs; ) {
       try {
-        const outcome = await invoke(event, { waitMs: THROTTLE_WAIT_MS });
+        const waitMs = Math.max(0, tooOldAtMs - performance.now());
+        const outcome = await invoke(event, { waitMs });
         if (outcome.ok || failed >= asynchronous.maximumRetryAttempts) return;
         failed += 1;
         await pause(retryDelayMs * failed, signal);

@@ -23,8 +23,11 @@ import type { EventSource } from "./source.ts";
 
 /** How long a shard that had nothing is left alone. */
 export const POLL_MS = 200;
-/** The longest that one attempt waits for a function that is throttled. */
-const THROTTLE_WAIT_MS = 5_000;
+/**
+ * The longest that one attempt waits for a function that is throttled, before it loses its turn: longer
+ * than an invocation of the function takes.
+ */
+const THROTTLE_WAIT_MS = 120_000;
 const NEW_SHARDS_EVERY_MS = 1_000;
 
 /** How far each shard has been read: it outlives the runner, as it outlives a poller of Lambda. */
