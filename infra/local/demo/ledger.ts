@@ -7,7 +7,7 @@ export type Entry = {
   readonly cidr: string;
   /** Inbound, and denies everything. */
   readonly isBlock: boolean;
-  /** The whole entry in words. */
+  /** The whole entry, for people. */
   readonly text: string;
 };
 
@@ -41,7 +41,7 @@ export type Block = {
 /** How long things take, in milliseconds. */
 export type Timing = {
   readonly expiry: number;
-  /** Each further block of an address lasts so many times longer. */
+  /** How many times longer each further block of an address lasts. */
   readonly repeatFactor: number;
   /** A block must show in the ACL so soon after its detection, … */
   readonly blockWithin: number;

@@ -7,7 +7,7 @@ import { parseLine, secondsBetween } from "./sshd.ts";
 
 const REPORT_TIMEOUT_MS = 10_000;
 
-/** Gives the lines of a log when they come due, so many times faster than they were written. */
+/** Gives the lines of a log when they come due, `speed` times faster than they were written. */
 export async function* paced(
   lines: readonly string[],
   speed: number,

@@ -6,7 +6,7 @@ const dataDir = process.argv[2];
 if (dataDir === undefined) throw new Error("Argument missing: the folder of the database");
 const { stores, close } = await openPersistentStore(dataDir);
 
-// fauxqs's own start function listens on every interface; its application can be told not to.
+// fauxqs's own start function listens on every interface; its application need not.
 const app = buildApp({ logger: false, stores });
 const url = await app.listen({ host: "127.0.0.1", port: 0 });
 // Queues of an earlier run were created through another port.

@@ -1,7 +1,7 @@
 /** An error as Lambda returns it. */
 export type FunctionError = { errorType: string; errorMessage: string; trace?: string[] };
 
-/** What a new execution environment is told. */
+/** What a new execution environment starts with. */
 export type Boot = {
   codeDir: string;
   /** `file.export` */

@@ -19,7 +19,7 @@ const MAX_BATCHES = 32;
 const REFRESH_EVERY_MS = 5_000;
 /** The pause after an invocation that was throttled at once. */
 const THROTTLED_PAUSE_MS = 100;
-/** Short, because a waiting poll of the engine does not see a message whose visibility comes back. */
+/** Short, because a killed runner's poll goes on at the engine, and hides the messages that it gets. */
 const LONG_POLL_SECONDS = 2;
 
 /**

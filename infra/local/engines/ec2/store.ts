@@ -6,7 +6,7 @@ import type { Ec2State } from "./state.ts";
 export type Store = {
   /** The state now. */
   current(): Ec2State;
-  /** The state as it was so many milliseconds ago, for EC2's eventual consistency. */
+  /** The state as it was `lagMs` ago, for EC2's eventual consistency. */
   before(lagMs: number): Ec2State;
   /** Makes a state the current one: on disk first, so that nothing answered is ever lost. */
   commit(state: Ec2State): void;

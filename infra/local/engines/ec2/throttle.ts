@@ -1,4 +1,4 @@
-/** A token bucket: so many requests at once, and so many more each second. */
+/** A token bucket: `burst` requests at once, and `perSecond` more each second. */
 export type Rate = { readonly burst: number; readonly perSecond: number };
 
 /** Limits by category of action. */

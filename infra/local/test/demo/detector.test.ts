@@ -11,7 +11,7 @@ const ATTACKER = "203.0.113.5";
 const failed = (address = ATTACKER, user = "root") =>
   `Failed password for ${user} from ${address} port 51234 ssh2`;
 
-/** A line that sshd writes so many seconds after midnight. */
+/** A line that sshd writes, its time in seconds since midnight. */
 function line(seconds: number, message = failed(), day = "Nov 23"): string {
   const clock = new Date(seconds * 1000).toISOString().slice(11, 19);
   return `${day} ${clock} bastion sshd[21877]: ${message}`;
@@ -88,7 +88,7 @@ describe("the rule", () => {
     expect(detect([flood])).toMatchObject([{ failures: 999_999, severity: 10 }]);
   });
 
-  it("can be told otherwise", () => {
+  it("can be set otherwise", () => {
     const rule = { threshold: 2, windowSeconds: 3, realertSeconds: 1 };
     expect(detect(failures(0, 3, 5, 6), rule)).toHaveLength(2);
   });

@@ -301,7 +301,7 @@ describe("the control surface", () => {
     expect(await numbers(client)).toEqual([1, 2]);
   });
 
-  it("fails the next calls of one action, so many times, without effect", async () => {
+  it("fails the next calls of one action, as often as ordered, without effect", async () => {
     const { client, url } = await start();
     await control(url, {
       failNext: { action: "CreateNetworkAclEntry", code: "Unavailable", count: 2 },
@@ -602,13 +602,13 @@ describe("the process", () => {
     expect(await once(child, "exit")).toEqual([0, null]);
   });
 
-  it("ends when its stdin closes, if it is told to", async () => {
+  it("ends when its stdin closes, with EXIT_WITH_PARENT=1", async () => {
     const { child } = await startProcess({ EXIT_WITH_PARENT: "1" });
     child.stdin?.end();
     expect(await once(child, "exit")).toEqual([0, null]);
   });
 
-  it("goes on when its stdin closes, if it is not told to", async () => {
+  it("goes on when its stdin closes, without EXIT_WITH_PARENT", async () => {
     const { child, url } = await startProcess({});
     child.stdin?.end();
     await once(child.stdin ?? child, "close");

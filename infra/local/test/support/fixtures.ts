@@ -50,7 +50,7 @@ export function memoryLog(): Log & { lines: string[] } {
   };
 }
 
-/** A function that remembers its events and answers as it is told to. */
+/** A function that remembers its events, and answers what `answer` returns or throws. */
 export function stubFunction<Event>(answer: (event: Event, call: number) => unknown = () => null): {
   invoke: Invoke;
   events: Event[];
