@@ -1,43 +1,47 @@
-// A placeholder for the WAF emulator: IP sets can be created, listed and read, nothing else.
-import { randomUUID } from "node:crypto";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { readJson, writeJson } from "../../files.ts";
+import * as v from "valibot";
+import { startWafv2 } from "./server.ts";
 
-type IpSet = { Name: string; Id: string; LockToken: string } & Record<string, unknown>;
+/** The emulator as a process. Its environment: */
+const environment = v.object({
+  WAFV2_PORT: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^\d+$/, "must be a whole number"),
+      v.transform(Number),
+      v.maxValue(65_535),
+    ),
+    "0",
+  ),
+  WAFV2_STATE_FILE: v.optional(v.pipe(v.string(), v.nonEmpty())),
+  WAFV2_THROTTLE: v.optional(v.picklist(["on", "off"]), "on"),
+  AWS_REGION: v.optional(v.pipe(v.string(), v.nonEmpty()), "us-east-1"),
+  /** 1: end when stdin closes, so as never to outlive a parent that was killed. */
+  EXIT_WITH_PARENT: v.optional(v.picklist(["0", "1"]), "0"),
+});
 
-const stateFile = process.env.WAFV2_STATE_FILE;
-const sets = (stateFile && readJson<IpSet[]>(stateFile)) || [];
+const parsed = v.safeParse(environment, process.env);
+if (!parsed.success) {
+  console.error(`The WAF emulator's environment is wrong.\n${v.summarize(parsed.issues)}`);
+  process.exit(2);
+}
+const config = parsed.output;
 
-const actions: Record<string, (input: Partial<IpSet>) => object> = {
-  CreateIPSet(input) {
-    const Name = String(input.Name);
-    const ARN = `arn:aws:wafv2:${process.env.AWS_REGION}:000000000000:regional/ipset/${Name}`;
-    const set = { Addresses: [], ...input, Name, ARN, Id: randomUUID(), LockToken: randomUUID() };
-    sets.push(set);
-    if (stateFile) writeJson(stateFile, sets);
-    return { Summary: set };
-  },
-  ListIPSets: () => ({ IPSets: sets }),
-  GetIPSet(input) {
-    const IPSet = sets.find(({ Id, Name }) => Id === input.Id && Name === input.Name);
-    return { IPSet, LockToken: IPSet?.LockToken };
-  },
+const server = await startWafv2({
+  port: config.WAFV2_PORT,
+  region: config.AWS_REGION,
+  ...(config.WAFV2_THROTTLE === "off" ? { throttle: false } : {}),
+  ...(config.WAFV2_STATE_FILE === undefined ? {} : { stateFile: config.WAFV2_STATE_FILE }),
+});
+
+const stop = async () => {
+  await server.stop();
+  process.exit(0);
 };
-
-const server = createServer(async (request, response) => {
-  const body = Buffer.concat(await request.toArray()).toString();
-  const action = String(request.headers["x-amz-target"]).replace("AWSWAF_20190729.", "");
-  if (request.url === "/_control") return response.writeHead(204).end();
-  const run = Object.hasOwn(actions, action) ? actions[action] : undefined;
-  response.writeHead(run ? 200 : 400, { "content-type": "application/x-amz-json-1.1" });
-  const answer = run?.(JSON.parse(body)) ?? { __type: "UnknownOperationException" };
-  return response.end(JSON.stringify(answer));
-});
-server.listen(Number(process.env.WAFV2_PORT ?? 0), "127.0.0.1", () => {
-  const { port } = server.address() as AddressInfo;
-  console.log(JSON.stringify({ url: `http://127.0.0.1:${port}` }));
-});
-const stop = () => process.exit(0);
 process.once("SIGTERM", stop);
-if (process.env.EXIT_WITH_PARENT === "1") process.stdin.once("close", stop).resume();
+process.once("SIGINT", stop);
+if (config.EXIT_WITH_PARENT === "1") {
+  process.stdin.once("close", stop);
+  process.stdin.resume();
+}
+
+console.log(JSON.stringify({ url: server.url }));
