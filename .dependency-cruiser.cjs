@@ -17,6 +17,23 @@ module.exports = {
       to: { path: "^(services|infra|test)/" },
     },
     {
+      name: "targets-do-not-know-services",
+      severity: "error",
+      from: { path: "^shared/targets/" },
+      to: { path: "^(services|infra|test)/" },
+    },
+    {
+      name: "plans-are-pure",
+      comment:
+        "What a target's plan is made of imports the domain, its own folder and the port's types.",
+      severity: "error",
+      from: { path: "^shared/targets/[^/]+/(plan|place|schedule|rules)\\.ts$" },
+      to: {
+        pathNot:
+          "^shared/(domain/|targets/target\\.ts|targets/[^/]+/(plan|place|schedule|rules|record)\\.ts)",
+      },
+    },
+    {
       name: "no-service-imports-another",
       severity: "error",
       from: { path: "^services/([^/]+)/" },

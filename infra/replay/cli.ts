@@ -15,20 +15,18 @@ const cli = new Command()
   .name("npm run")
   .configureOutput({ outputError: (text, write) => write(pc.red(text)) });
 
-const deadLetters = cli
-  .command("dead-letters")
-  .description("messages that could not be worked off");
+const deadLetters = cli.command("dead-letters").description("messages that could not be processed");
 onStage(deadLetters.command("list").description("with their reasons, oldest first")).action(
   async (options: Options) => {
     const stage = openStage(options.stage);
-    const { letters, total } = await listDeadLetters(
+    const { deadLetters: items, total } = await listDeadLetters(
       stage.sqs,
       await stage.queueUrl("dead letters"),
     );
-    const rows = letters
+    const rows = items
       .toSorted((a, b) => a.since.localeCompare(b.since))
       .map(({ since, reason, detail, body, id }) => [since, reason, detail, subjectOf(body), id]);
-    show(options, letters, ["since", "reason", "detail", "message", "id"], rows, total);
+    show(options, items, ["since", "reason", "detail", "message", "id"], rows, total);
   },
 );
 onStage(deadLetters.command("replay").description("puts them back into the queue"))

@@ -15,8 +15,8 @@ import { countMessages, receiveAll, release, sentAt, type Watch } from "./messag
 
 // Two kinds of messages lie in the dead-letter queue:
 //
-//   buried by the worker   can never succeed; has its reason, and a message group of its own
-//   moved by SQS           failed an hour long (`retries_exhausted`); in its own message group still
+//   put there by the worker  can never succeed; has its reason, and a message group of its own
+//   moved by SQS             failed for an hour (`retries_exhausted`); in its own message group still
 //
 // A replay puts a copy into the queue, in the group that the message came from, and deletes the message
 // once SQS has taken the copy. Stopped in between it leaves a message twice, never none; and a message
@@ -24,7 +24,7 @@ import { countMessages, receiveAll, release, sentAt, type Watch } from "./messag
 // blocks for what is left of its time.
 
 /** A dead letter, for the operator. */
-export type Letter = {
+export type DeadLetter = {
   readonly id: string;
   readonly reason: string;
   readonly detail: string;
@@ -35,11 +35,11 @@ export type Letter = {
   readonly body: string;
 };
 
-/** Which letters to replay; all, where nothing is said. */
+/** Which ones to replay; all by default. */
 export type Choice = {
   readonly reason?: string | undefined;
   readonly id?: string | undefined;
-  /** What to send instead of the letter's own body; with an id only. */
+  /** What to send instead of its own body; with an id only. */
   readonly body?: string | undefined;
 };
 
@@ -47,24 +47,24 @@ export type Urls = { readonly deadLetters: string; readonly queue: string };
 
 const MOVED_BY_SQS = "retries_exhausted";
 
-/** The letters with their reasons. `total` is SQS's own count; of one message group SQS shows ten. */
+/** The dead letters with their reasons. `total` is SQS's own count; of one message group SQS shows ten. */
 export async function listDeadLetters(
   sqs: SQSClient,
   queueUrl: string,
-): Promise<{ letters: Letter[]; total: number }> {
+): Promise<{ deadLetters: DeadLetter[]; total: number }> {
   const messages: Message[] = [];
   try {
     for await (const batch of receiveAll(sqs, queueUrl)) messages.push(...batch);
   } finally {
     await release(sqs, queueUrl, messages);
   }
-  return { letters: messages.map(letterOf), total: await countMessages(sqs, queueUrl) };
+  return { deadLetters: messages.map(deadLetterOf), total: await countMessages(sqs, queueUrl) };
 }
 
 /**
- * Replays the letters that were there when it began. All of them go by SQS's own move task where the
- * queue supports it, after those that the worker buried: a move task knows neither the queue nor the
- * group that these came from, and ends where it meets one that was buried meanwhile. What it leaves is
+ * Replays the dead letters that were there when it began. All of them go by SQS's own move task where the
+ * queue supports it, after those that the worker put there: a move task knows neither the queue nor the
+ * group that these came from, and ends where it meets a new one of these. What it leaves is
  * replayed one by one.
  *
  * @returns how many went back into the queue
@@ -78,7 +78,7 @@ export async function replayDeadLetters(
 ): Promise<number> {
   const startedAt = Date.now();
   const isChosen = (message: Message) => {
-    const { id, reason } = letterOf(message);
+    const { id, reason } = deadLetterOf(message);
     // What failed again meanwhile is left for another time.
     if (sentAt(message) > startedAt) return false;
     return (choice.id ?? id) === id && (choice.reason ?? reason) === reason;
@@ -86,15 +86,20 @@ export async function replayDeadLetters(
   if (choice.id !== undefined || choice.reason !== undefined) {
     return replayOneByOne(sqs, urls, isChosen, watch, choice.body);
   }
-  const isBuried = (message: Message) => letterOf(message).reason !== MOVED_BY_SQS;
-  const buried = await replayOneByOne(sqs, urls, (one) => isChosen(one) && isBuried(one), watch);
+  const isFromWorker = (message: Message) => deadLetterOf(message).reason !== MOVED_BY_SQS;
+  const fromWorker = await replayOneByOne(
+    sqs,
+    urls,
+    (one) => isChosen(one) && isFromWorker(one),
+    watch,
+  );
   const after = (done: number): Watch => ({
     ...watch,
     onProgress: (count) => watch.onProgress(done + count),
   });
-  if (watch.signal.aborted) return buried;
-  const { moved, isDone } = await moveAll(sqs, urls.deadLetters, after(buried));
-  const done = buried + moved;
+  if (watch.signal.aborted) return fromWorker;
+  const { moved, isDone } = await moveAll(sqs, urls.deadLetters, after(fromWorker));
+  const done = fromWorker + moved;
   if (isDone || watch.signal.aborted) return done;
   return done + (await replayOneByOne(sqs, urls, isChosen, after(done)));
 }
@@ -138,14 +143,14 @@ async function send(
   body: string | undefined,
 ): Promise<Sent> {
   const Entries = messages.map((message, index) => {
-    const letter = letterOf(message);
-    const MessageBody = body ?? letter.body;
+    const deadLetter = deadLetterOf(message);
+    const MessageBody = body ?? deadLetter.body;
     return {
       Id: String(index),
       MessageBody,
-      MessageGroupId: letter.group,
-      // The same letter replayed again at once is taken once; mended anew it is another one.
-      MessageDeduplicationId: hash("sha256", letter.id + MessageBody),
+      MessageGroupId: deadLetter.group,
+      // The same dead letter replayed again at once is taken once; mended anew it is another one.
+      MessageDeduplicationId: hash("sha256", deadLetter.id + MessageBody),
     };
   });
   try {
@@ -184,7 +189,7 @@ async function remove(
 /** Errors of SQS-compatible queues that know no move tasks. */
 const UNSUPPORTED = /InvalidAction|UnknownOperation|NotImplemented/;
 
-/** Lets SQS move all letters, as far as it can: `isDone` says whether it has come to the end. */
+/** Lets SQS move all of them, as far as it can: `isDone` says whether it has come to the end. */
 async function moveAll(
   sqs: SQSClient,
   queueUrl: string,
@@ -223,7 +228,7 @@ async function moveAll(
   }
 }
 
-function letterOf(message: Message): Letter {
+function deadLetterOf(message: Message): DeadLetter {
   const attribute = (name: string) => message.MessageAttributes?.[name]?.StringValue;
   return {
     id: String(message.MessageId),

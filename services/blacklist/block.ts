@@ -17,7 +17,7 @@ type Outcome =
   | { readonly status: "refused"; ip: unknown; error: { code: string; message: string } };
 
 /**
- * A detector's word that an address attacks: validated, checked against the never-block list and
+ * A detector's report that an address attacks: validated, checked against the never-block list and
  * queued. From the answer 202 on it is durable.
  *
  * @throws Refusal for bad input, QueueUnavailableError
@@ -75,7 +75,7 @@ export async function blockAll(
     const answer = sent.get(one);
     return answer
       ? queued(answer, request, blacklist)
-      : refused(one.cidr, unavailable("The queue cannot take it now."));
+      : refused(one.cidr.text, unavailable("The queue cannot take it now."));
   });
   const statuses = new Set(results.map(({ status }) => status));
   const status = statuses.has("queued") ? 202 : statuses.has("ignored") ? 200 : 400;
@@ -121,8 +121,7 @@ function judge(
   }
   return {
     kind: "block",
-    cidr: cidr.text,
-    family: cidr.family,
+    cidr,
     expiresAt: Math.floor(now / 1000) + seconds,
     reportedAt: now,
     severity,
@@ -131,6 +130,7 @@ function judge(
     weight: caller.weight,
     byOperator: caller.role === "operator",
     requestId: randomUUID(),
+    count: 1,
   };
 }
 
@@ -139,8 +139,8 @@ function queued(
   { caller }: Request,
   { log }: Blacklist,
 ) {
-  log.info("Queued", { cidr, caller: caller.name, requestId, expiresAt });
-  return { status: "queued" as const, requestId, cidr, expiresAt };
+  log.info("Queued", { cidr: cidr.text, caller: caller.name, requestId, expiresAt });
+  return { status: "queued" as const, requestId, cidr: cidr.text, expiresAt };
 }
 
 function refused(ip: unknown, { code, message }: Refusal) {

@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import {
   type BlockMessage,
+  MAX_COUNT,
   type Queue,
   QueueUnavailableError,
   type UnblockMessage,
@@ -9,71 +10,90 @@ import {
 import { unannounced } from "./errors.ts";
 import type { Unblocks } from "./unblocks.ts";
 
-/** How many words a warm function remembers. */
+/** Reports that a warm function remembers. */
 const MAX_REMEMBERED = 10_000;
 
-/** What was sent, and how many unblocks there had been by then. */
-type Word = { readonly message: BlockMessage; readonly unblocks: number };
+/** What was sent last of an address by a detector. */
+type Sent = {
+  readonly message: BlockMessage;
+  /** How many unblocks there had been by then. */
+  readonly unblocks: number;
+  /** Reports that have been folded into it since. */
+  folded: number;
+};
 
 /**
- * Folds repeats before they cost a call: a storm is mostly the same words about the same addresses.
- * The same word is the same detector about the same address, neither for longer nor more severe,
+ * Folds repeats before they cost a call: a storm is mostly equal reports of the same addresses. Reports
+ * are equal that are the same detector's about the same address, neither for longer nor more severe,
  * within the fold's window and with no unblock in between. SQS folds across functions by deduplication
- * id, a bounded memory in the warm function folds before the send. A send that failed is not
- * remembered. While nobody can tell whether there was an unblock, nothing folds.
+ * id, a bounded memory in the warm function folds before the send. The next report that is sent carries
+ * the count of those folded since. A send that failed is not remembered. While nobody can tell whether
+ * there was an unblock, nothing folds.
  */
 export function createFold(queue: Queue, unblocks: Unblocks) {
-  const words = new LRUCache<string, Word>({ max: MAX_REMEMBERED });
-  const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr} ${detector}`;
+  const lastSent = new LRUCache<string, Sent>({ max: MAX_REMEMBERED });
+  const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr.text} ${detector}`;
 
   /** The message that this one folds into. */
-  function earlierThan(message: BlockMessage, count: number | undefined): BlockMessage | undefined {
-    const earlier = words.get(keyOf(message));
-    if (!earlier || earlier.unblocks !== count) return undefined;
-    return foldsInto(message, earlier.message) ? earlier.message : undefined;
+  function earlierThan(message: BlockMessage, unblockCount: number | undefined) {
+    const sent = lastSent.get(keyOf(message));
+    if (!sent || sent.unblocks !== unblockCount) return undefined;
+    if (!foldsInto(message, sent.message)) return undefined;
+    sent.folded++;
+    return sent.message;
   }
 
-  function remember(message: BlockMessage, count: number | undefined): void {
-    if (count !== undefined) words.set(keyOf(message), { message, unblocks: count });
+  /** The message with the count of the equal ones folded since the last was sent. */
+  function counted(message: BlockMessage, unblockCount: number | undefined): BlockMessage {
+    const sent = lastSent.get(keyOf(message));
+    const folded = sent && sent.unblocks === unblockCount ? sent.folded : 0;
+    return { ...message, count: Math.min(MAX_COUNT, message.count + folded) };
+  }
+
+  function remember(message: BlockMessage, unblockCount: number | undefined): void {
+    if (unblockCount === undefined) return;
+    lastSent.set(keyOf(message), { message, unblocks: unblockCount, folded: 0 });
   }
 
   return {
     /** Sends the message, or answers the one that it folds into. @throws QueueUnavailableError */
     async send(message: BlockMessage): Promise<BlockMessage> {
-      const count = await unblocks.count();
-      const earlier = earlierThan(message, count);
+      const unblockCount = await unblocks.count();
+      const earlier = earlierThan(message, unblockCount);
       if (earlier) return earlier;
-      await queue.send(message, deduplicationId(message, count));
-      remember(message, count);
-      return message;
+      const sent = counted(message, unblockCount);
+      await queue.send(sent, deduplicationId(sent, unblockCount));
+      remember(sent, unblockCount);
+      return sent;
     },
 
     /** As `send` for each message; undefined in the place of one that the queue could not take. */
     async sendAll(messages: readonly BlockMessage[]): Promise<(BlockMessage | undefined)[]> {
-      const count = await unblocks.count();
-      const answers = new Map<BlockMessage, BlockMessage | undefined>();
-      const fresh: BlockMessage[] = [];
-      for (const message of messages) {
-        const earlier = earlierThan(message, count);
-        if (earlier) answers.set(message, earlier);
-        else fresh.push(message);
-      }
+      const unblockCount = await unblocks.count();
+      const earlier = messages.map((message) => earlierThan(message, unblockCount));
+      const outgoing = messages
+        .map((message, index) => ({ index, message: counted(message, unblockCount) }))
+        .filter(({ index }) => earlier[index] === undefined);
       const stored = await queue.sendAll(
-        fresh.map((message) => ({ message, deduplicationId: deduplicationId(message, count) })),
+        outgoing.map(({ message }) => ({
+          message,
+          deduplicationId: deduplicationId(message, unblockCount),
+        })),
       );
-      for (const [index, message] of fresh.entries()) {
-        if (!stored[index]) continue;
-        remember(message, count);
-        answers.set(message, message);
+      const answers = [...earlier];
+      for (const [position, { index, message }] of outgoing.entries()) {
+        if (!stored[position]) continue;
+        remember(message, unblockCount);
+        answers[index] = message;
       }
-      return messages.map((message) => answers.get(message));
+      return answers;
     },
 
     /**
      * An unblock never folds. Once this resolves, no report folds into one from before it.
      *
-     * @throws QueueUnavailableError where it is not queued, Refusal where not every instance could be
-     *   told of it
+     * @throws QueueUnavailableError where it is not queued, Refusal where not every instance could learn
+     *   of it
      */
     async sendUnblock(message: UnblockMessage): Promise<void> {
       // Nothing is queued that could not be announced.
@@ -81,7 +101,7 @@ export function createFold(queue: Queue, unblocks: Unblocks) {
         throw new QueueUnavailableError("The unblock could not be counted.", { cause });
       });
       await queue.send(message, message.requestId);
-      // Only now: words that go by this count are behind the unblock in the queue.
+      // Only now: reports that go by this count are behind the unblock in the queue.
       await unblocks.announce().catch((cause) => {
         throw unannounced(cause);
       });
@@ -99,8 +119,8 @@ function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
 }
 
 /**
- * One id for the same word in the same window of time, between the same unblocks. A longer duration or a
- * greater severity is another word.
+ * One id for equal reports in the same window of time, between the same unblocks. A longer duration or a
+ * greater severity makes another report.
  *
  * @param unblocks how many there were; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
@@ -110,11 +130,14 @@ export function deduplicationId(message: BlockMessage, unblocks: number | undefi
   const { cidr, detector, severity, reportedAt } = message;
   const duration = durationSeconds(message);
   const window = Math.floor(reportedAt / foldWindowMs(duration));
-  return hash("sha256", JSON.stringify([cidr, detector, severity, duration, window, unblocks]));
+  return hash(
+    "sha256",
+    JSON.stringify([cidr.text, detector, severity, duration, window, unblocks]),
+  );
 }
 
 /**
- * How long the same word folds, in milliseconds: at most a minute, and at most a tenth of the block,
+ * How long equal reports fold, in milliseconds: at most a minute, and at most a tenth of the block,
  * so that a fold never outlives its block.
  */
 export function foldWindowMs(durationSeconds: number): number {

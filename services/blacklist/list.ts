@@ -1,7 +1,14 @@
-import type { State } from "../../shared/aws/table.ts";
 import type { Block } from "../../shared/domain/block.ts";
 import { type Cidr, type Family, WIDEST_PREFIX, widen } from "../../shared/domain/cidr.ts";
-import { standingOf } from "../../shared/domain/standing.ts";
+import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+import type { EpochMillis } from "../../shared/domain/time.ts";
+import {
+  bestOf,
+  type Standing,
+  standingOf,
+  type TargetView,
+  viewOf,
+} from "../../shared/targets/standing.ts";
 import type { Blacklist } from "./blacklist.ts";
 import { badRequest } from "./errors.ts";
 import type { Answer } from "./http.ts";
@@ -10,34 +17,20 @@ import { addressOf, type Fields, numberOf } from "./request.ts";
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 200;
 
+type Shown = Pick<Blacklist, "blocks" | "states" | "targets" | "neverBlock" | "log">;
+
 /**
- * What is wanted, what is enforced, what waits, until when and why: one page, strongest first, IPv4
- * before IPv6; or with `ip` the blocks that deny that address.
+ * What is wanted, where it is enforced and where it waits, until when and why: one page, strongest
+ * first, IPv4 before IPv6; or with `ip` the blocks that deny that address.
  *
  * @throws Refusal
  */
-export async function list(
-  fields: Fields,
-  { table }: Pick<Blacklist, "table">,
-  now: number,
-): Promise<Answer> {
-  const state = await table.readState();
-  const answer = (blocks: readonly Block[], next: string | null) => ({
-    status: 200,
-    body: {
-      mode: state.mode,
-      convergedAt: state.convergedAt,
-      waiting: state.waiting,
-      learntLimits: state.learntLimits,
-      blocks: blocks.map((block) => describeBlock(block, state, now)),
-      next,
-    },
-  });
+export async function list(fields: Fields, shown: Shown, now: EpochMillis): Promise<Answer> {
   if (fields.ip !== undefined) {
     const cidr = addressOf(fields);
-    const known = await table.readKnown([cidr.text], now);
-    const own = known.get(cidr.text)?.block;
-    return answer([...(own ? [own] : []), ...(await coveringRanges(cidr, table, now))], null);
+    // At the beginning of time no block has ended: the address's own one is shown either way.
+    const own = await shown.blocks.readBlocks([cidr.text], 0);
+    return answer([...own, ...(await coveringRanges(cidr, shown.blocks, now))], null, shown, now);
   }
   const limit = numberOf(fields, "limit", {
     min: 1,
@@ -46,9 +39,44 @@ export async function list(
     code: "invalid_limit",
   });
   const { family, after } = cursorOf(fields);
-  const { blocks, next } = await table.readPage(family, limit, after);
+  const { blocks, next } = await shown.blocks.readPage(family, limit, after);
   const following = next ?? (family === 4 ? "6" : undefined);
-  return answer(blocks, following ? Buffer.from(following).toString("base64url") : null);
+  const cursor = following ? Buffer.from(following).toString("base64url") : null;
+  return answer(blocks, cursor, shown, now);
+}
+
+async function answer(
+  blocks: readonly Block[],
+  next: string | null,
+  { states, targets, neverBlock, log }: Shown,
+  now: EpochMillis,
+): Promise<Answer> {
+  const views = await Promise.all(
+    targets.map(async ({ id, kind }) => viewOf(id, await states.read(id, kind))),
+  );
+  const ranges = await neverBlock().catch((error: Error): NeverBlock => {
+    log.error("The never-block list cannot be read", error);
+    return [];
+  });
+  const convergedAt = Math.min(...views.map(({ state }) => state.convergedAt));
+  return {
+    status: 200,
+    body: {
+      mode: views[0]?.state.mode ?? "enforce",
+      convergedAt: Number.isFinite(convergedAt) ? convergedAt : 0,
+      waiting: Math.max(0, ...views.map(({ state }) => state.waiting)),
+      targets: views.map(describeTarget),
+      blocks: blocks.map((block) => describeBlock(block, views, ranges, now)),
+      next,
+    },
+  };
+}
+
+function describeTarget({ id, state }: TargetView) {
+  const { kind, mode, problem, leastSeverity, convergedAt, enforced, waiting, shadowed } = state;
+  const refused = Object.keys(state.refused).length;
+  const counts = { enforced, waiting, shadowed: shadowed.length, refused };
+  return { id, kind, mode, ...(problem && { problem }), leastSeverity, ...counts, convergedAt };
 }
 
 /** A cursor is the rank of the last block of the page before, or only the next family. */
@@ -60,13 +88,25 @@ function cursorOf({ next }: Fields): { family: Family; after: string | undefined
   return { family: family === "4" ? 4 : 6, after: after && cursor };
 }
 
-function describeBlock(block: Block, state: State, now: number) {
+function describeBlock(
+  block: Block,
+  views: readonly TargetView[],
+  neverBlock: NeverBlock,
+  now: EpochMillis,
+) {
   const { cidr, expiresAt, severity, strikes, hits, detectors, reason } = block;
   const { firstSeenAt, lastSeenAt, requestId } = block;
-  const standing = standingOf(block, state.slots.ingress, state.monitored.ingress, now);
+  const standings = views.map((view): [string, Standing] => [
+    view.id,
+    standingOf(block, view, neverBlock, now),
+  ]);
+  const best = bestOf(standings.map(([, standing]) => standing));
   return {
-    cidr,
-    ...standing,
+    cidr: cidr.text,
+    state: best.state,
+    ruleNumber: best.ruleNumber ?? null,
+    ...(best.coveredBy && { coveredBy: best.coveredBy }),
+    targets: Object.fromEntries(standings),
     expiresAt,
     severity,
     strikes,
@@ -82,13 +122,13 @@ function describeBlock(block: Block, state: State, now: number) {
 /** The blocks of wider ranges that contain the address. */
 export async function coveringRanges(
   cidr: Cidr,
-  table: Blacklist["table"],
-  now: number,
+  blocks: Pick<Blacklist["blocks"], "readBlocks">,
+  now: EpochMillis,
 ): Promise<Block[]> {
   const widest = WIDEST_PREFIX[cidr.family];
   const prefixes = Array.from({ length: cidr.prefix - widest }, (_, index) => widest + index);
   if (prefixes.length === 0) return [];
-  return table.readBlocks(
+  return blocks.readBlocks(
     prefixes.map((prefix) => widen(cidr, prefix).text),
     now,
   );

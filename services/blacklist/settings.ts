@@ -1,11 +1,14 @@
 import * as v from "valibot";
-import { aclId, text, wholeNumber } from "../../shared/aws/settings.ts";
+import { aclIds, ipSetNames, text, wholeNumber } from "../../shared/aws/settings.ts";
 
 const YEAR = 31_536_000;
 
 export const settings = v.object({
-  ACL_ID: aclId,
+  /** The targets whose state the operator's list shows. */
+  ACL_ID: aclIds,
+  WAF_IP_SETS: ipSetNames,
   TABLE_NAME: text,
+  LIST_NAME: text,
   QUEUE_URL: text,
   QUEUE_SHARDS: wholeNumber(1, 100),
   TOKENS_PARAMETER: text,

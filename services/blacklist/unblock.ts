@@ -13,7 +13,7 @@ import { addressOf, type Fields, numberOf } from "./request.ts";
 export async function unblock(
   fields: Fields,
   caller: Caller,
-  { fold, table, holdSeconds, maxExpirySeconds, log }: Blacklist,
+  { fold, blocks, holdSeconds, maxExpirySeconds, log }: Blacklist,
   now: number,
 ): Promise<Answer> {
   const cidr = addressOf(fields);
@@ -26,14 +26,14 @@ export async function unblock(
   const requestId = randomUUID();
   await fold.sendUnblock({
     kind: "unblock",
-    cidr: cidr.text,
+    cidr,
     requestedAt: now,
     operator: caller.name,
     holdUntil: seconds > 0 ? Math.floor(now / 1000) + seconds : 0,
     requestId,
   });
   log.info("Queued an unblock", { cidr: cidr.text, caller: caller.name, requestId });
-  const coveredBy = await coveringRanges(cidr, table, now).catch((error) => {
+  const coveredBy = await coveringRanges(cidr, blocks, now).catch((error) => {
     log.error("What covers the address cannot be read", error as Error);
     return [];
   });
@@ -43,7 +43,7 @@ export async function unblock(
       status: "queued",
       requestId,
       cidr: cidr.text,
-      ...(coveredBy.length > 0 && { coveredBy: coveredBy.map((block) => block.cidr) }),
+      ...(coveredBy.length > 0 && { coveredBy: coveredBy.map((block) => block.cidr.text) }),
     },
   };
 }

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../shared/aws/log.ts";
-import type { Table } from "../../shared/aws/table.ts";
+import type { UnblockCount } from "../../shared/aws/table/unblockCount.ts";
 
-/** For so long an instance goes by the count that it read, in milliseconds. */
+/** How long an instance trusts its last read of the count, in milliseconds. */
 export const LEASE_MS = 500;
 
 /** No report waits longer for the count, in milliseconds. */
@@ -22,7 +22,7 @@ export type Unblocks = ReturnType<typeof createUnblocks>;
  * @param clock epoch milliseconds
  */
 export function createUnblocks(
-  table: Pick<Table, "readUnblocks" | "countUnblock">,
+  counter: UnblockCount,
   log: Pick<Logger, "warn">,
   clock: () => number,
   wait: (ms: number) => Promise<unknown> = pause,
@@ -31,7 +31,7 @@ export function createUnblocks(
 
   async function read(): Promise<number | undefined> {
     try {
-      return await table.readUnblocks(AbortSignal.timeout(READ_MS));
+      return await counter.read(AbortSignal.timeout(READ_MS));
     } catch (error) {
       log.warn("The unblocks cannot be counted now, so nothing folds", error as Error);
       return undefined;
@@ -53,12 +53,12 @@ export function createUnblocks(
 
     /** Counts one; other instances may not know yet. */
     async add(): Promise<void> {
-      await table.countUnblock();
+      await counter.increment();
     },
 
     /** Counts one, and resolves once every instance knows. */
     async announce(): Promise<void> {
-      await table.countUnblock();
+      await counter.increment();
       await wait(ANNOUNCE_MS);
     },
   };

@@ -1,346 +1,342 @@
 import { isDeepStrictEqual } from "node:util";
+import * as v from "valibot";
 import type { Logger } from "../../shared/aws/log.ts";
-import {
-  AclNotFoundError,
-  EntryLimitError,
-  type NetworkAcl,
-  ThrottledError,
-} from "../../shared/aws/networkAcl.ts";
-import type { State, Table } from "../../shared/aws/table.ts";
+import type { Blocks } from "../../shared/aws/table/blocks.ts";
+import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Block } from "../../shared/domain/block.ts";
-import { contains, type Family, parseCidr } from "../../shared/domain/cidr.ts";
+import { type Cidr, contains, type Family } from "../../shared/domain/cidr.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+import { strongestFirst, type Wanted } from "../../shared/domain/rank.ts";
+import type { EpochMillis, EpochSeconds, Millis } from "../../shared/domain/time.ts";
+import type { Mode, Problem, TargetState } from "../../shared/targets/state.ts";
 import {
-  type AclEntry,
-  type Change,
-  type Direction,
-  inTurn,
-  type NumberRange,
-  type Plan,
-  plan,
-} from "../../shared/domain/plan.ts";
+  RefusedError,
+  type Seen,
+  type Target,
+  type TargetChange,
+  TargetMissingError,
+  TargetNotOursError,
+  type TargetPlan,
+} from "../../shared/targets/target.ts";
+import { apply, type Outcome } from "./apply.ts";
+import { wantedIn } from "./policy.ts";
 
-// converge, the whole algorithm:
+// converge, the whole algorithm, for one target:
 //
-//   desired  what the table wants now          ranked, unexpired, as many as could ever fit
-//   actual   what the ACL has now              DescribeNetworkAcls
-//   changes  plan(desired, slots, actual)      pure
-//   record   our numbers after the changes     before EC2 is called, so that a crash forgets nothing
-//   apply    one EC2 call for each change      idempotent; what EC2 does not grant now is planned anew
+//   actual   what the target holds now           its own read
+//   wanted   what the list wants now             ranked, unexpired, as many as could ever fit
+//   plan     plan(wanted, record, actual)        pure
+//   record   what is ours after the changes      before AWS is called, so that a crash forgets nothing
+//   apply    the changes, strongest first        idempotent; what is not granted now is planned anew
+//   settle   what AWS has confirmed              recorded again
 
 export type Enforcer = {
-  readonly table: Table;
-  readonly acl: NetworkAcl;
-  /** The current list with the given ranges of the VPC. @throws where it cannot be read */
-  readonly neverBlock: (vpcCidrs: readonly string[]) => Promise<NeverBlock>;
-  readonly directions: readonly Direction[];
-  readonly ruleLimit: number;
-  readonly numbers: NumberRange;
-  readonly maxInnocents: number;
-  readonly mode: "enforce" | "monitor";
+  readonly blocks: Pick<Blocks, "readStrongest" | "readBlocks" | "remove">;
+  readonly states: Pick<TargetStates, "read" | "write" | "writeNetwork">;
+  /** The current list with the ranges of the networks behind the targets. @throws where it cannot be read */
+  readonly neverBlock: (ownRanges: readonly string[]) => Promise<NeverBlock>;
+  readonly mode: Mode;
   readonly log: Logger;
-  /** Epoch milliseconds. */
-  readonly clock: () => number;
+  readonly clock: () => EpochMillis;
 };
 
-/** What a converge did, for log and metrics. */
-export type Outcome = {
+/** What a converge of one target did, for log, metrics and the next wake-up. */
+export type Converged = {
   readonly applied: number;
-  /** Changes left for the next converge: out of time, or failed. */
+  /** Changes left for the next converge: out of time, refused or failed. */
   readonly left: number;
+  /** Changes that AWS refused. */
+  readonly refused: number;
   /** Entries of ours that a person removed or changed, and that were repaired. */
   readonly drifted: number;
-  /** Entries of persons in our number range. */
+  /** Entries of persons where ours could be. */
   readonly foreign: number;
+  /** Ranges that are denied: AWS has confirmed them, and nothing lets them in before. */
   readonly enforced: number;
-  /** Wanted blocks that no entry covers; of each family counted up to five for each slot. */
+  /** Wanted blocks that no entry covers; as many are counted as are read. */
   readonly waiting: number;
+  /** Ranges that wait only because of a person's allow. */
+  readonly shadowed: number;
+  readonly problem: Problem | null;
   readonly isNeverBlockReadable: boolean;
+  /** When the first block that holds a place here ends; undefined where none does. */
+  readonly nextEnd: EpochSeconds | undefined;
 };
 
 const FAMILIES = [4, 6] as const satisfies readonly Family[];
-const DIRECTIONS = ["ingress", "egress"] as const satisfies readonly Direction[];
-type Plans = Readonly<Record<Direction, Plan>>;
-type Entries = Readonly<Record<Direction, readonly AclEntry[]>>;
-
-/** How many blocks are read for each slot: enough for merging to fill the slots. */
-export const CANDIDATES_PER_SLOT = 5;
-
-/** A quota that EC2 enforced is believed for so long, in milliseconds: it may have been raised. */
-const LEARNT_LIMIT_TTL_MS = 600_000;
-
-/** A converge that meets a quota plans once more with what it learnt; persons may take slots too. */
-const MAX_QUOTA_ROUNDS = 3;
 
 /**
- * How long a plan is worked off before a new one is made, in milliseconds. Under EC2's throttle the
- * changes of a full ACL take many seconds, in which stronger blocks come and others end.
+ * How long a plan is applied before a new one is made. Under EC2's throttle the changes of a full ACL
+ * take many seconds, in which stronger blocks come and others end.
  */
-const PLAN_AGE_MS = 2_000;
-
-/** Plans that one converge makes at most; the deadline comes first. */
-const MAX_ROUNDS = 40;
+const PLAN_LIFE: Millis = 2_000;
 
 /** Expired blocks that one converge removes. */
 const MAX_SWEPT = 100;
 
-/** The record is written at least this often, in milliseconds, even if nothing changes. */
-const RECORD_EVERY_MS = 30_000;
+/** Refused ranges that the state names: ten thousand would not fit into the item. */
+const MAX_REFUSED = 1_000;
 
-/**
- * Makes the ACL what the table wants. Whatever woke it, it looks at everything, so it may be run any
- * number of times, by anyone, at any time. Where EC2 throttles it goes on, with a new plan every two
- * seconds, until all is done or its time is up.
- *
- * @param deadline epoch milliseconds after which no further EC2 call is begun
- * @throws AclNotFoundError, ThrottledError (while describing), ConflictError
- */
-export async function converge(enforcer: Enforcer, deadline: number): Promise<Outcome> {
-  let applied = 0;
-  for (let round = 1; ; round++) {
-    const { outcome, isInterrupted, hasLearnt } = await convergeOnce(enforcer, deadline);
-    applied += outcome.applied;
-    const isUnfinished = isInterrupted || (hasLearnt && round < MAX_QUOTA_ROUNDS);
-    if (!isUnfinished || round === MAX_ROUNDS || enforcer.clock() >= deadline) {
-      return { ...outcome, applied };
-    }
-  }
-}
+/** The record is written at least this often, even if nothing changes. */
+const RECORD_EVERY: Millis = 30_000;
 
-type Round = {
-  readonly outcome: Outcome;
-  /** Changes were left because EC2 throttled or the plan had grown old. */
+/** What a round did, and whether another one must follow. */
+export type Round = {
+  readonly converged: Converged;
+  /** Changes were left because the target throttled, or the plan had grown old. */
   readonly isInterrupted: boolean;
-  /** A quota was met. */
+  /** A quota was met: the next plan keeps to it. */
   readonly hasLearnt: boolean;
 };
 
-async function convergeOnce(enforcer: Enforcer, deadline: number): Promise<Round> {
-  const { table, acl, mode, log, clock } = enforcer;
-  const [state, { vpcId, entries }, ...families] = await Promise.all([
-    table.readState(),
-    acl.describe(),
-    ...FAMILIES.map((family) =>
-      table.readStrongest(family, enforcer.ruleLimit * CANDIDATES_PER_SLOT, clock()),
-    ),
-  ]);
-  const wanted = families.flatMap(({ strongest }) => strongest);
-  const vpcCidrs = await acl.vpcCidrs(vpcId).catch(reportUnreadable(log));
-  const neverBlock = vpcCidrs && (await enforcer.neverBlock(vpcCidrs).catch(reportUnreadable(log)));
-
-  const plans = makePlans(enforcer, state, entries, wanted, neverBlock ?? undefined);
-  logPlans(enforcer, plans);
-  const planned = { ingress: plans.ingress.slots, egress: plans.egress.slots };
-  const outcome = {
-    drifted: sum(plans, ({ drifted }) => drifted.length),
-    foreign: sum(plans, ({ foreign }) => foreign.length),
-    enforced: countEnforced(planned),
-    waiting: countWaiting(wanted, plans, enforcer.directions[0] ?? "ingress"),
-    isNeverBlockReadable: neverBlock !== undefined,
-  };
-  await sweep(
-    enforcer,
-    families.flatMap(({ inTheWay }) => inTheWay),
-  );
-  const { waiting } = outcome;
-  const seen = { ...state, mode, waiting, vpcCidrs: vpcCidrs ?? state.vpcCidrs };
-  if (mode === "monitor") {
-    await record(enforcer, state, { ...seen, monitored: planned });
-    const done = { ...outcome, applied: 0, left: 0 };
-    return { outcome: done, isInterrupted: false, hasLearnt: false };
-  }
-
-  const before = { ...seen, slots: planned, monitored: { ingress: {}, egress: {} } };
-  const isChanging = DIRECTIONS.some((direction) => plans[direction].changes.length > 0);
-  const recorded = isChanging ? await table.writeState(before) : before;
-  const applied = await apply(plans, enforcer, deadline);
-  const slots = settle(recorded.slots, state.slots, applied, clock());
-  const after = {
-    ...recorded,
-    slots,
-    learntLimits: { ...recorded.learntLimits, ...learn(entries, recorded, applied, clock()) },
-  };
-  await record(enforcer, isChanging ? recorded : state, after);
-  if (applied.error) throw applied.error;
-  const { done, left, isInterrupted, limitMet } = applied;
-  return {
-    outcome: { ...outcome, enforced: countEnforced(slots), applied: done.length, left },
-    isInterrupted,
-    hasLearnt: limitMet.length > 0,
-  };
-}
-
-function makePlans(
-  enforcer: Enforcer,
-  state: State,
-  entries: Entries,
-  wanted: readonly Block[],
-  neverBlock: NeverBlock | undefined,
-): Plans {
-  const planOf = (direction: Direction) =>
-    plan({
-      // A direction that is no longer configured wants nothing: what is there of ours goes.
-      wanted: enforcer.directions.includes(direction) ? wanted : [],
-      slots: state.slots[direction],
-      actual: entries[direction],
-      limits: {
-        4: limitOf(enforcer, state, direction, 4),
-        6: limitOf(enforcer, state, direction, 6),
-      },
-      numbers: enforcer.numbers,
-      neverBlock,
-      maxInnocents: enforcer.maxInnocents,
-      now: enforcer.clock(),
-    });
-  return { ingress: planOf("ingress"), egress: planOf("egress") };
-}
-
-function limitOf(enforcer: Enforcer, state: State, direction: Direction, family: Family): number {
-  const learnt = state.learntLimits[`${direction}/${family}`];
-  return learnt && enforcer.clock() - learnt.learntAt < LEARNT_LIMIT_TTL_MS
-    ? Math.min(enforcer.ruleLimit, learnt.limit)
-    : enforcer.ruleLimit;
-}
-
-type Directed = Change & { readonly direction: Direction };
-
-type Applied = {
-  readonly done: Directed[];
-  /** Changes that EC2 was not even asked for. */
-  readonly skipped: Directed[];
-  readonly limitMet: { readonly direction: Direction; readonly family: Family }[];
-  left: number;
-  isInterrupted: boolean;
-  error?: Error;
-};
-
-/** Applies the changes in their order. What cannot be done now is left for the next plan. */
-async function apply(plans: Plans, enforcer: Enforcer, deadline: number): Promise<Applied> {
-  const { acl, log, clock } = enforcer;
-  const applied: Applied = { done: [], skipped: [], limitMet: [], left: 0, isInterrupted: false };
-  const stopAt = Math.min(deadline, clock() + PLAN_AGE_MS);
-  const notDone = { ingress: new Set<number>(), egress: new Set<number>() };
-  const isPossible = ({ direction, kind, cidr, needs }: Directed) =>
-    !applied.isInterrupted &&
-    !applied.error &&
-    !needs.some((number) => notDone[direction].has(number)) &&
-    !(kind === "create" && applied.limitMet.some(isOf(direction, cidr)));
-  for (const change of inTurn(directed(plans, "ingress"), directed(plans, "egress"))) {
-    if (clock() >= stopAt) applied.isInterrupted = true;
-    if (!isPossible(change)) {
-      applied.skipped.push(change);
-    } else {
-      try {
-        await acl.apply(change.direction, change);
-        applied.done.push(change);
-        log.info("Changed the ACL", describe(change));
-        continue;
-      } catch (error) {
-        if (error instanceof ThrottledError) {
-          applied.isInterrupted = true;
-          log.warn("EC2 throttles", error);
-        } else if (error instanceof EntryLimitError && change.cidr) {
-          applied.limitMet.push({
-            direction: change.direction,
-            family: parseCidr(change.cidr).family,
-          });
-          log.warn("EC2's quota of entries is met", describe(change));
-        } else if (error instanceof AclNotFoundError) {
-          applied.error = error;
-        } else {
-          // One entry that EC2 refuses must not keep the others out.
-          log.error("A change failed", { ...describe(change), error: error as Error });
-        }
-      }
-    }
-    notDone[change.direction].add(change.ruleNumber);
-    applied.left++;
-  }
-  return applied;
-}
-
-const directed = (plans: Plans, direction: Direction): Directed[] =>
-  plans[direction].changes.map((change) => ({ ...change, direction }));
-
-const isOf = (direction: Direction, cidr: string | null) => (met: Applied["limitMet"][number]) =>
-  met.direction === direction && cidr !== null && met.family === parseCidr(cidr).family;
-
 /**
- * Our numbers once the changes have been tried: what EC2 confirmed is marked; what it was not asked
- * for is as it was before the plan; what failed stays as planned, unconfirmed: it may have been done.
+ * Makes one target what the list wants, as far as one plan goes. Whatever woke it, it looks at
+ * everything, so it may be run any number of times, by anyone, at any time.
+ *
+ * @param deadline after which no further change is begun
+ * @throws ThrottledError (while reading), ConflictError, and whatever the table fails with
  */
-function settle(
-  planned: State["slots"],
-  before: State["slots"],
-  { done, skipped }: Applied,
-  now: number,
-): State["slots"] {
-  const slots = { ingress: { ...planned.ingress }, egress: { ...planned.egress } };
-  for (const { direction, ruleNumber, cidr } of done) {
-    slots[direction][ruleNumber] = { cidr, confirmedAt: now };
-  }
-  for (const { direction, ruleNumber } of skipped) {
-    const slot = before[direction][ruleNumber];
-    if (slot) slots[direction][ruleNumber] = slot;
-    else delete slots[direction][ruleNumber];
-  }
-  return slots;
+export async function convergeOnce<Record, Actual, Change extends TargetChange>(
+  enforcer: Enforcer,
+  target: Target<Record, Actual, Change>,
+  deadline: EpochMillis,
+): Promise<Round> {
+  const { states, mode, log, clock } = enforcer;
+  const [state, seen, candidates] = await Promise.all([
+    states.read(target.id, target.kind),
+    target.read().catch((error: Error) => problemOf(error, target.id, log)),
+    readCandidates(enforcer, target),
+  ]);
+  if ("problem" in seen) return unusable(enforcer, target, state, candidates.blocks, seen);
+
+  const held = await readHeld(enforcer, target, state, candidates.blocks);
+  const ranked = strongestFirst(
+    [...candidates.blocks, ...held],
+    isAmong(state.held),
+    target.margin,
+  );
+  const neverBlock = await readNeverBlock(enforcer, target.id, seen);
+  const ownRanges = seen.ownRanges instanceof Error ? state.ownRanges : [...seen.ownRanges];
+  if (!isDeepStrictEqual(ownRanges, state.ownRanges))
+    await states.writeNetwork(target.id, ownRanges);
+  const before = parseRecord(target, state.record);
+  const plan = (wanted: readonly Wanted[], record: Record, actual: Actual) =>
+    target.plan({ wanted, record, actual, neverBlock, now: clock() });
+  const planned = plan(wantedIn[mode](ranked), before, seen.actual);
+  const asIf = (record: Record, now: EpochMillis) =>
+    target.assumeConfirmed(record, seen.actual, now);
+  const assumed = asIf(parseRecord(target, state.monitored), clock());
+  const monitored = mode === "monitor" ? plan(ranked, assumed.record, assumed.actual) : undefined;
+  const shown = monitored ?? planned;
+  report(enforcer, target, planned, monitored);
+
+  const seenState: TargetState = {
+    ...state,
+    mode,
+    leastSeverity: target.leastSeverity,
+    ownRanges,
+    // Ten thousand names would not fit into the item, and without a margin they are of no use.
+    held: target.margin > 0 ? covered(ranked, shown.chosen).map(({ cidr }) => cidr.text) : [],
+    shadowed: shown.shadowed.map(({ text }) => text),
+    monitored: monitored ? target.record.stored(asIf(monitored.record, 0).record) : null,
+    problem: seen.isInUse ? null : "unassociated",
+  };
+  const isChanging = planned.changes.length > 0;
+  const recorded = isChanging
+    ? await states.write(target.id, {
+        ...seenState,
+        record: target.record.stored(planned.record),
+      })
+    : seenState;
+  const stopAt = Math.min(deadline, clock() + PLAN_LIFE);
+  const applied = await apply(target, planned.changes, seen.actual, stopAt, enforcer);
+  const record = target.settle(planned.record, before, applied, clock());
+  const converged = summarize(target, record, ranked, shown, applied, {
+    // Of a person's are what the real plan finds so: the monitored one does not know our own entries.
+    foreign: planned.foreign,
+    drifted: planned.drifted,
+    problem: applied.isMissing ? "missing" : applied.refusals > 0 ? "refused" : recorded.problem,
+    isNeverBlockReadable: neverBlock !== undefined,
+  });
+  await write(enforcer, target.id, isChanging ? recorded : state, {
+    ...recorded,
+    record: target.record.stored(record),
+    refused: Object.fromEntries(Object.entries(applied.refused).slice(0, MAX_REFUSED)),
+    problem: converged.problem,
+    enforced: converged.enforced,
+    waiting: converged.waiting,
+  });
+  await sweep(enforcer, candidates.inTheWay); // after what must be to the second
+  return {
+    converged,
+    isInterrupted: applied.isInterrupted,
+    hasLearnt: applied.quotasMet.size > 0,
+  };
 }
 
-/** The quota of each family and direction that met it: as many entries as we hold there now. */
-function learn(
-  entries: Entries,
-  state: State,
-  { done, limitMet }: Applied,
-  now: number,
-): State["learntLimits"] {
-  return Object.fromEntries(
-    limitMet.map(({ direction, family }) => {
-      const held = new Set(
-        entries[direction]
-          .filter(({ ruleNumber, cidr }) => {
-            return state.slots[direction][ruleNumber] && parseCidr(cidr).family === family;
-          })
-          .map(({ ruleNumber }) => ruleNumber),
-      );
-      for (const change of done) {
-        if (change.direction !== direction) continue;
-        if (change.cidr === null) held.delete(change.ruleNumber);
-        else if (parseCidr(change.cidr).family === family) held.add(change.ruleNumber);
-      }
-      return [`${direction}/${family}`, { limit: held.size, learntAt: now }];
-    }),
+/** The strongest blocks that are for the target, of both families. */
+async function readCandidates(
+  { blocks, clock }: Enforcer,
+  { capacity, leastSeverity }: Pick<Target<never, never, never>, "capacity" | "leastSeverity">,
+) {
+  const want = { count: capacity.candidates, leastSeverity };
+  const families = await Promise.all(
+    FAMILIES.map((family) => blocks.readStrongest(family, want, clock())),
   );
+  return {
+    blocks: families.flatMap(({ strongest }) => strongest),
+    inTheWay: families.flatMap(({ inTheWay }) => inTheWay),
+  };
+}
+
+/** Blocks that hold a place but are no longer among the strongest: they are compared all the same. */
+async function readHeld(
+  { blocks, clock }: Enforcer,
+  { leastSeverity }: Pick<Target<never, never, never>, "leastSeverity">,
+  { held }: TargetState,
+  strongest: readonly Block[],
+): Promise<Block[]> {
+  const known = new Set(strongest.map(({ cidr }) => cidr.text));
+  const missing = held.filter((text) => !known.has(text));
+  const read = missing.length === 0 ? [] : await blocks.readBlocks(missing, clock());
+  return read.filter(({ severity }) => severity >= leastSeverity);
+}
+
+function isAmong(texts: readonly string[]): (cidr: Cidr) => boolean {
+  const set = new Set(texts);
+  return (cidr) => set.has(cidr.text);
+}
+
+/** The never-block list as it holds for the target; undefined where it cannot be read. */
+async function readNeverBlock<Actual>(
+  { neverBlock, log }: Enforcer,
+  id: string,
+  { ownRanges }: Seen<Actual>,
+): Promise<NeverBlock | undefined> {
+  try {
+    if (ownRanges instanceof Error) throw ownRanges;
+    return await neverBlock(ownRanges);
+  } catch (error) {
+    log.error("The never-block list cannot be read: nothing new is blocked", {
+      target: id,
+      error: error as Error,
+    });
+    return undefined;
+  }
+}
+
+/** @throws ValiError where the record cannot be read: what is ours must not be forgotten */
+function parseRecord<Record>(
+  { record }: Pick<Target<Record, never, never>, "record">,
+  item: unknown,
+): Record {
+  return item === null ? record.empty : v.parse(record.schema, item);
+}
+
+/** The blocks that the ranges cover. */
+function covered(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
+  const texts = new Set(ranges.map(({ text }) => text));
+  // Ranges that are no block of their own are merged ones: few.
+  const own = new Set(blocks.map(({ cidr }) => cidr.text));
+  const merged = ranges.filter(({ text }) => !own.has(text));
+  return blocks.filter(
+    ({ cidr }) => texts.has(cidr.text) || merged.some((range) => contains(range, cidr)),
+  );
+}
+
+function summarize<Record, Change extends TargetChange>(
+  { record: { entries } }: Pick<Target<Record, never, Change>, "record">,
+  record: Record,
+  ranked: readonly Block[],
+  plan: Pick<TargetPlan<Record, Change>, "chosen" | "shadowed">,
+  applied: Outcome<Change>,
+  rest: Pick<Converged, "foreign" | "drifted" | "problem" | "isNeverBlockReadable">,
+): Converged {
+  const denied = entries(record).map(({ cidr }) => cidr);
+  const held = covered(ranked, plan.chosen);
+  const ends = held.map(({ expiresAt }) => expiresAt);
+  return {
+    applied: applied.done.length,
+    left: applied.left,
+    refused: applied.refusals,
+    enforced: denied.length,
+    waiting: ranked.length - covered(ranked, denied).length,
+    shadowed: plan.shadowed.length,
+    nextEnd: ends.length > 0 ? ends.reduce((first, end) => Math.min(first, end)) : undefined,
+    ...rest,
+  };
+}
+
+/** Why a target cannot be read, and AWS's error code where it refuses. */
+type Unusable = { readonly problem: Problem; readonly code?: string };
+
+/** What is for a person to mend; anything else is thrown. */
+function problemOf(error: Error, target: string, log: Logger): Unusable {
+  log.error("The target cannot be read", { target, error });
+  if (error instanceof TargetMissingError) return { problem: "missing" };
+  if (error instanceof TargetNotOursError) return { problem: "not ours" };
+  if (error instanceof RefusedError) return { problem: "refused", code: error.code };
+  throw error;
+}
+
+/** Nothing can be done, and no retry can help: an alarm, not a loop of errors. */
+async function unusable<Record>(
+  enforcer: Enforcer,
+  target: Pick<Target<Record, never, never>, "id" | "record">,
+  state: TargetState,
+  wanted: readonly Block[],
+  { problem, code }: Unusable,
+): Promise<Round> {
+  // What AWS has confirmed still stands there, unless nothing does.
+  const entries = target.record.entries(parseRecord(target, state.record));
+  const denied = problem === "refused" ? entries.map(({ cidr }) => cidr) : [];
+  const isDenied = isAmong(covered(wanted, denied).map(({ cidr }) => cidr.text));
+  const waiting = wanted.filter(({ cidr }) => !isDenied(cidr));
+  const refused = code === undefined ? [] : waiting.slice(0, MAX_REFUSED);
+  const counts = { enforced: denied.length, waiting: waiting.length };
+  await write(enforcer, target.id, state, {
+    ...state,
+    ...counts,
+    mode: enforcer.mode,
+    problem,
+    refused: Object.fromEntries(refused.map(({ cidr }) => [cidr.text, code ?? problem])),
+  });
+  return {
+    converged: {
+      ...counts,
+      applied: 0,
+      left: 0,
+      refused: code === undefined ? 0 : 1,
+      drifted: 0,
+      foreign: 0,
+      shadowed: 0,
+      problem,
+      isNeverBlockReadable: true,
+      nextEnd: undefined,
+    },
+    isInterrupted: false,
+    hasLearnt: false,
+  };
 }
 
 /** Writes the state where it says something new, or has not been written for a while. */
-async function record({ table, clock }: Enforcer, before: State, after: State): Promise<void> {
-  const isFresh = clock() - before.convergedAt < RECORD_EVERY_MS;
+async function write(
+  { states, clock }: Enforcer,
+  id: string,
+  before: TargetState,
+  after: TargetState,
+): Promise<void> {
+  const isFresh = clock() - before.convergedAt < RECORD_EVERY;
   if (isFresh && isDeepStrictEqual(before, after)) return;
-  await table.writeState({ ...after, convergedAt: clock() });
-}
-
-function countEnforced(slots: State["slots"]): number {
-  return DIRECTIONS.flatMap((direction) => Object.values(slots[direction])).filter(
-    ({ cidr }) => cidr !== null,
-  ).length;
-}
-
-function countWaiting(wanted: readonly Block[], plans: Plans, direction: Direction): number {
-  const ranges = Object.values(plans[direction].slots).flatMap(({ cidr }) =>
-    cidr === null ? [] : [parseCidr(cidr)],
-  );
-  return wanted
-    .map(({ cidr }) => parseCidr(cidr))
-    .filter((cidr) => !ranges.some((range) => contains(range, cidr))).length;
+  await states.write(id, { ...after, convergedAt: clock() });
 }
 
 /**
  * Removes expired blocks that TTL leaves lying before live ones, some at each converge: reading past
  * them again and again would cost more than the blocks themselves.
  */
-async function sweep({ table, log }: Enforcer, inTheWay: readonly Block[]): Promise<void> {
-  const removals = inTheWay.slice(0, MAX_SWEPT).map((block) => table.removeBlock(block));
+async function sweep({ blocks, log }: Enforcer, inTheWay: readonly Block[]): Promise<void> {
+  const removals = inTheWay.slice(0, MAX_SWEPT).map((block) => blocks.remove(block));
   const failed = (await Promise.allSettled(removals)).filter(({ status }) => status === "rejected");
   if (inTheWay.length > 0) {
     log.info("Swept expired blocks", {
@@ -350,28 +346,15 @@ async function sweep({ table, log }: Enforcer, inTheWay: readonly Block[]): Prom
   }
 }
 
-function logPlans({ log, mode }: Enforcer, plans: Plans): void {
-  for (const direction of DIRECTIONS) {
-    const { changes, foreign, drifted } = plans[direction];
-    if (drifted.length > 0) log.warn("Entries were changed by hand", { direction, drifted });
-    if (foreign.length > 0) log.info("Entries of a person in our range", { direction, foreign });
-    if (mode !== "monitor") continue;
-    for (const change of changes) {
-      log.info("Would change the ACL", describe({ ...change, direction }));
-    }
+function report<Record, Change extends TargetChange>(
+  { log }: Enforcer,
+  { id, describe }: Pick<Target<Record, never, Change>, "id" | "describe">,
+  { foreign, drifted }: TargetPlan<Record, Change>,
+  monitored: TargetPlan<Record, Change> | undefined,
+): void {
+  if (drifted > 0) log.warn("Entries were changed by hand", { target: id, drifted });
+  if (foreign > 0) log.info("Entries of a person where ours could be", { target: id, foreign });
+  for (const change of monitored?.changes ?? []) {
+    log.info("Would change the target", { target: id, ...describe(change) });
   }
-}
-
-function describe({ direction, kind, ruleNumber, cidr, before }: Directed) {
-  return { direction, kind, ruleNumber, cidr: cidr ?? undefined, before: before ?? undefined };
-}
-
-function reportUnreadable(log: Logger) {
-  return (error: Error) => {
-    log.error("The never-block list cannot be read: nothing new is blocked", error);
-  };
-}
-
-function sum(plans: Plans, count: (plan: Plan) => number): number {
-  return count(plans.ingress) + count(plans.egress);
 }

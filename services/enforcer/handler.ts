@@ -1,72 +1,109 @@
-import type { Context, DynamoDBStreamEvent, ScheduledEvent } from "aws-lambda";
-import { createDynamo, createEc2, createSsm } from "../../shared/aws/clients.ts";
+import type { Context, DynamoDBStreamEvent, ScheduledEvent, SQSEvent } from "aws-lambda";
+import {
+  createDynamo,
+  createEc2,
+  createSqs,
+  createSsm,
+  createWaf,
+  patient,
+} from "../../shared/aws/clients.ts";
 import { createLogger, createMetrics } from "../../shared/aws/log.ts";
-import { AclNotFoundError, createNetworkAcl } from "../../shared/aws/networkAcl.ts";
 import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
-import { createTable } from "../../shared/aws/table.ts";
-import { converge, type Enforcer } from "./converge.ts";
+import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { createOffenders } from "../../shared/aws/table/offenders.ts";
+import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
+import { MARGIN } from "../../shared/domain/rank.ts";
+import { createNetworkAcl } from "../../shared/targets/networkAcl/ec2.ts";
+import { createNetworkAclTarget } from "../../shared/targets/networkAcl/target.ts";
+import { createWafIpSetTarget } from "../../shared/targets/wafIpSet/target.ts";
+import { createIpSets } from "../../shared/targets/wafIpSet/wafv2.ts";
+import type { Enforcer } from "./converge.ts";
+import { convergenceOf, createConvergeAll } from "./convergeAll.ts";
+import { addMetrics } from "./metrics.ts";
 import { removalsIn } from "./removals.ts";
 import { settings } from "./settings.ts";
+import { createWakeUps } from "./wakeUps.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
 const metrics = createMetrics();
+const dynamo = createDynamo(patient);
+const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
+const offenders = createOffenders(dynamo, tableConfig);
 const parameters = createParameters(createSsm());
-const table = createTable(
-  createDynamo(),
-  { tableName: config.TABLE_NAME, aclId: config.ACL_ID },
-  log,
-);
 const enforcer: Enforcer = {
-  table,
-  acl: createNetworkAcl(createEc2(), config.ACL_ID),
-  neverBlock: (vpcCidrs) => readNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, vpcCidrs),
-  directions: config.DIRECTIONS === "both" ? ["ingress", "egress"] : ["ingress"],
-  ruleLimit: config.RULE_LIMIT,
-  numbers: { first: config.RULE_NUMBER_FIRST, last: config.RULE_NUMBER_LAST },
-  maxInnocents: config.MAX_INNOCENTS,
+  blocks: createBlocks(dynamo, tableConfig, log),
+  states: createTargetStates(dynamo, tableConfig),
+  neverBlock: (ownRanges) => readNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, ownRanges),
   mode: config.MODE,
   log,
   clock: Date.now,
 };
 
-/** Time that a converge keeps for its last EC2 call and its record, in milliseconds. */
+const ipSets = createIpSets(createWaf());
+const leastSeverity = (id: string) => config.LEAST_SEVERITY[id] ?? 1;
+const convergeAll = createConvergeAll(
+  [
+    ...config.ACL_ID.map((id) =>
+      convergenceOf(
+        enforcer,
+        // A client each: the SDK slows a client down that is throttled, whatever ACL its calls are for.
+        createNetworkAclTarget(createNetworkAcl(createEc2(), id), {
+          id,
+          leastSeverity: leastSeverity(id),
+          directions: config.DIRECTIONS === "both" ? ["ingress", "egress"] : ["ingress"],
+          ruleLimit: config.RULE_LIMIT,
+          numbers: { first: config.RULE_NUMBER_FIRST, last: config.RULE_NUMBER_LAST },
+          maxInnocents: config.MAX_INNOCENTS,
+          margin: config.SCORE_HALF_LIFE * 1000 * MARGIN,
+        }),
+      ),
+    ),
+    ...config.WAF_IP_SETS.map((id) =>
+      convergenceOf(
+        enforcer,
+        createWafIpSetTarget(ipSets, { id, leastSeverity: leastSeverity(id) }),
+      ),
+    ),
+  ],
+  Date.now,
+);
+const wakeUpAt = createWakeUps(createSqs(), config.WAKE_UP_QUEUE_URL, log, Date.now);
+
+/** Time that a converge keeps for its last change and its record, in milliseconds. */
 const RESERVE_MS = 20_000;
 
-/** Two triggers, the table's stream and the schedule, and one answer: converge. */
+/** Three triggers, the table's stream, wake-ups and the schedule, and one answer: converge. */
 export async function handler(
-  event: DynamoDBStreamEvent | ScheduledEvent,
+  event: DynamoDBStreamEvent | SQSEvent | ScheduledEvent,
   context: Context,
 ): Promise<void> {
-  const removals = "Records" in event ? removalsIn(event.Records) : [];
+  const removals = removalsIn(event);
   for (const { block, byTtl, hasEnded } of removals) {
-    log.info("A block left the table", { cidr: block.cidr, by: byTtl ? "TTL" : "hand", hasEnded });
+    const by = byTtl ? "TTL" : "hand";
+    log.info("A block left the table", { cidr: block.cidr.text, by, hasEnded });
   }
   const remembering = Promise.all(
     removals
       .filter(({ hasEnded }) => hasEnded)
-      .map(({ block }) => table.rememberOffender(block, config.REPEAT_MEMORY)),
+      .map(({ block }) => offenders.remember(block, config.REPEAT_MEMORY)),
   );
-  // Its failure is told at the end: until then, unhandled, it would end the process and the converge.
+  // Its failure is reported at the end: until then, unhandled, it would end the process.
   remembering.catch(() => {});
   try {
     const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
-    const outcome = await converge(enforcer, deadline);
-    log.info("Converged", outcome);
-    metrics.addMetric("Enforced", "Count", outcome.enforced);
-    metrics.addMetric("Waiting", "Count", outcome.waiting);
-    metrics.addMetric("Foreign", "Count", outcome.foreign);
-    metrics.addMetric("ChangesApplied", "Count", outcome.applied);
-    metrics.addMetric("ChangesLeft", "Count", outcome.left);
-    metrics.addMetric("DriftRepaired", "Count", outcome.drifted);
-    metrics.addMetric("NeverBlockUnreadable", "Count", outcome.isNeverBlockReadable ? 0 : 1);
-  } catch (error) {
-    // Nothing to enforce on, and no retry can help: an alarm, not a loop of errors.
-    if (!(error instanceof AclNotFoundError)) throw error;
-    log.error("The network ACL does not exist", error);
-    metrics.addMetric("AclMissing", "Count", 1);
+    const results = await convergeAll(deadline);
+    for (const [target, converged] of results.converged)
+      log.info("Converged", { target, ...converged });
+    for (const [target, error] of results.failed) log.error("A converge failed", { target, error });
+    addMetrics(metrics, results);
+    if (results.wakeUpAt !== undefined) await wakeUpAt(results.wakeUpAt);
+    const [failure] = results.failed.values();
+    // Where none could be converged, Lambda tries the records again.
+    if (failure && results.failed.size === config.ACL_ID.length + config.WAF_IP_SETS.length)
+      throw failure;
   } finally {
     metrics.publishStoredMetrics();
     await remembering;

@@ -1,12 +1,20 @@
 import type { AttributeValue as DynamoValue } from "@aws-sdk/client-dynamodb";
 import { unmarshall } from "@aws-sdk/util-dynamodb";
-import type { DynamoDBRecord } from "aws-lambda";
+import type {
+  DynamoDBRecord,
+  DynamoDBStreamEvent,
+  ScheduledEvent,
+  SQSEvent,
+  SQSRecord,
+} from "aws-lambda";
 import * as v from "valibot";
-import type { EndedBlock } from "../../shared/aws/table.ts";
+import { cidr } from "../../shared/aws/schemas.ts";
+import type { EndedBlock } from "../../shared/aws/table/offenders.ts";
 
 const block = v.object({
-  cidr: v.string(),
+  cidr,
   strikes: v.number(),
+  score: v.number(),
   firstSeenAt: v.number(),
   expiresAt: v.number(),
 });
@@ -21,13 +29,15 @@ export type Removal = {
 };
 
 /**
- * The removals among the records of the table's stream. A TTL deletion is told from a person's by
- * the record's userIdentity.
+ * The blocks that left the table, where the event is of its stream. A TTL deletion differs from a
+ * person's by the record's userIdentity.
  *
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
  */
-export function removalsIn(records: readonly DynamoDBRecord[]): Removal[] {
+export function removalsIn(event: DynamoDBStreamEvent | SQSEvent | ScheduledEvent): Removal[] {
+  const records: readonly (DynamoDBRecord | SQSRecord)[] = "Records" in event ? event.Records : [];
   return records.flatMap((record) => {
+    if (!("dynamodb" in record)) return [];
     const image = record.dynamodb?.OldImage;
     if (record.eventName !== "REMOVE" || !image) return [];
     const parsed = v.safeParse(block, unmarshall(image as Record<string, DynamoValue>));

@@ -1,11 +1,22 @@
 import * as v from "valibot";
-import { aclId, text, wholeNumber } from "../../shared/aws/settings.ts";
+import {
+  aclIds,
+  ipSetNames,
+  severityByTarget,
+  text,
+  wholeNumber,
+} from "../../shared/aws/settings.ts";
 
 const MAX_RULE_NUMBER = 32_766;
 
 export const settings = v.object({
-  ACL_ID: aclId,
+  /** The targets: network ACLs, and pairs of WAF IP sets. */
+  ACL_ID: aclIds,
+  WAF_IP_SETS: ipSetNames,
+  LEAST_SEVERITY: severityByTarget,
   TABLE_NAME: text,
+  LIST_NAME: text,
+  WAKE_UP_QUEUE_URL: text,
   NEVER_BLOCK_PARAMETER: text,
   MODE: v.picklist(["enforce", "monitor"], "must be enforce or monitor"),
   /** Entries per family and direction. */
@@ -17,4 +28,6 @@ export const settings = v.object({
   MAX_INNOCENTS: wholeNumber(0, 65_536),
   /** Seconds for which an address is remembered after its block has ended. */
   REPEAT_MEMORY: wholeNumber(0, 31_536_000),
+  /** Seconds after which a report counts half in the score. */
+  SCORE_HALF_LIFE: wholeNumber(1, 86_400),
 });

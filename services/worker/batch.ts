@@ -2,44 +2,45 @@ import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import * as v from "valibot";
 import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
 import type { Logger } from "../../shared/aws/log.ts";
-import { type Message, message } from "../../shared/aws/queue.ts";
-import { ConflictError, isPermanent, type Known, type Table } from "../../shared/aws/table.ts";
-import { applyReport, type Block, isExpired } from "../../shared/domain/block.ts";
-import { parseCidr } from "../../shared/domain/cidr.ts";
-import { type Corroboration, corroborate } from "../../shared/domain/corroboration.ts";
-import type { Escalation } from "../../shared/domain/escalation.ts";
-import { type NeverBlock, protectedBy } from "../../shared/domain/neverBlock.ts";
-import { isHeld, isOvertaken } from "../../shared/domain/unblock.ts";
+import { message } from "../../shared/aws/queue.ts";
+import type { Addresses } from "../../shared/aws/table/addresses.ts";
+import { ConflictError, isPermanent } from "../../shared/aws/table/items.ts";
+import {
+  decide,
+  type Event,
+  type Known,
+  type Message,
+  NOTHING_KNOWN,
+  type Policy,
+} from "../../shared/domain/decide.ts";
+import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+import type { EpochMillis } from "../../shared/domain/time.ts";
 
 export type Worker = {
-  readonly table: Table;
+  readonly addresses: Addresses;
   readonly deadLetters: DeadLetters;
-  readonly escalation: Escalation;
-  readonly corroboration: Corroboration;
+  readonly policy: Omit<Policy, "neverBlock">;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly log: Logger;
 };
 
 type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
 
-const UNKNOWN: Known = { block: undefined, strikes: 0, suspect: undefined, unblock: undefined };
-
 /**
- * Works a batch of the FIFO queue off: one write per address, whatever the number of its messages.
+ * Processes a batch of the FIFO queue: one write per address, whatever the number of its messages.
  *
  * - A message that can never succeed, because it is malformed or its write is refused for good, goes
  *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
  * - When an address cannot be written, its first message and everything after it in the batch is
- *   handed back, so that order holds. What was written besides is delivered again, and changes
- *   nothing then: every write is a maximum of what was and what is reported.
+ *   handed back, so that order holds. What was written besides is delivered again, and then only
+ *   counts once more.
  *
- * @param now epoch milliseconds
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
-export async function workOff(
+export async function processBatch(
   records: readonly SQSRecord[],
   worker: Worker,
-  now: number,
+  now: EpochMillis,
 ): Promise<SQSBatchResponse> {
   const failed: number[] = [];
   const fail = (indexes: readonly number[], error: unknown, what: string) => {
@@ -47,7 +48,7 @@ export async function workOff(
     failed.push(...indexes);
   };
 
-  const bury = async (index: number, record: SQSRecord, reason: string, detail: string) => {
+  const deadLetter = async (index: number, record: SQSRecord, reason: string, detail: string) => {
     try {
       const { messageId, body, attributes } = record;
       const group = attributes.MessageGroupId ?? "unknown";
@@ -63,10 +64,10 @@ export async function workOff(
     const parsed = parseMessage(record.body);
     if (parsed.ok) {
       const delivered = { index, record, message: parsed.message };
-      const { cidr } = parsed.message;
-      byAddress.set(cidr, [...(byAddress.get(cidr) ?? []), delivered]);
+      const { text } = parsed.message.cidr;
+      byAddress.set(text, [...(byAddress.get(text) ?? []), delivered]);
     } else {
-      await bury(index, record, parsed.reason, parsed.detail);
+      await deadLetter(index, record, parsed.reason, parsed.detail);
     }
   }
 
@@ -76,19 +77,21 @@ export async function workOff(
     worker.log.error("The never-block list cannot be read", error);
     return undefined;
   });
-  const known = await worker.table
-    .readKnown([...byAddress.keys()], now)
+  const policy = { ...worker.policy, neverBlock };
+  const known = await worker.addresses
+    .read([...byAddress.keys()], now)
     .catch((error) => fail([0], error, "The table could not be read"));
   if (known) {
-    const writes = [...byAddress].map(async ([cidr, messages]) => {
-      const write = (from: Known | undefined) =>
-        writeAddress(cidr, messages, from ?? UNKNOWN, neverBlock, worker, now);
+    const writes = [...byAddress].map(async ([text, messages]) => {
+      const write = (from: Known = NOTHING_KNOWN) =>
+        writeAddress(messages, from, policy, worker, now);
       try {
-        await write(known.get(cidr)).catch(async (error) => {
+        const events = await write(known.get(text)).catch(async (error) => {
           if (!(error instanceof ConflictError)) throw error;
           // Mostly our own write: its answer was lost, and the SDK has tried again.
-          await write((await worker.table.readKnown([cidr], now)).get(cidr));
+          return write((await worker.addresses.read([text], now)).get(text));
         });
+        for (const event of events) logEvent(worker.log, event);
       } catch (error) {
         if (!isPermanent(error)) {
           fail([messages[0]?.index ?? 0], error, "A block could not be written");
@@ -96,7 +99,8 @@ export async function workOff(
         }
         worker.log.error("A block can never be written", error as Error);
         const detail = (error as Error).message;
-        for (const { index, record } of messages) await bury(index, record, "refused", detail);
+        for (const { index, record } of messages)
+          await deadLetter(index, record, "refused", detail);
       }
     });
     await Promise.all(writes);
@@ -109,72 +113,41 @@ export async function workOff(
   };
 }
 
-/** Folds the messages of one address, in order, into at most one write of its block. */
+/** Decides what the messages of one address make of it, and writes what has changed. */
 async function writeAddress(
-  cidr: string,
   messages: readonly Delivered[],
   known: Known,
-  neverBlock: NeverBlock | undefined,
-  { table, escalation, corroboration, log }: Worker,
-  now: number,
-): Promise<void> {
-  const before = known.block && { ...known.block, wake: false };
-  const refused = neverBlock && protectedBy(neverBlock, parseCidr(cidr));
-  // A block that has ended is a strike, even where an unblock comes before DynamoDB deletes it.
-  const strikes =
-    before && isExpired(before, now) ? Math.max(known.strikes, before.strikes) : known.strikes;
-  let { suspect, unblock } = known;
-  let block: Block | undefined = before;
-  for (const { message } of messages) {
-    if (message.kind === "unblock") {
-      const { operator, requestedAt, holdUntil } = message;
-      if (isOvertaken(requestedAt, block?.lastSeenAt ?? unblock?.requestedAt)) {
-        log.info("Came too late", { cidr, operator });
-        continue;
-      }
-      block = undefined;
-      suspect = undefined;
-      unblock = { requestedAt, holdUntil };
-      log.info("Unblocking", { cidr, operator, holdUntil });
-      continue;
-    }
-    if (refused) {
-      log.warn("Refused a never-block address", { cidr, why: refused.why });
-      continue;
-    }
-    if (isExpired(message, now) || isOvertaken(message.reportedAt, unblock?.requestedAt)) {
-      log.info("Came too late", { cidr, detector: message.detector });
-      continue;
-    }
-    if (unblock && isHeld(unblock, now)) {
-      if (!message.byOperator) {
-        log.info("Held after an unblock", { cidr, detector: message.detector });
-        continue;
-      }
-      unblock = { ...unblock, holdUntil: 0 };
-    }
-    const isLive = block && !isExpired(block, now);
-    const judged =
-      isLive || message.byOperator
-        ? { reports: [message] }
-        : corroborate(suspect, message, corroboration);
-    if ("suspect" in judged) {
-      suspect = judged.suspect;
-      continue;
-    }
-    suspect = undefined;
-    for (const report of judged.reports) {
-      block = applyReport(block, report, strikes, escalation, now);
-    }
-  }
+  policy: Policy,
+  { addresses }: Worker,
+  now: EpochMillis,
+): Promise<readonly Event[]> {
+  const [first] = messages;
+  if (!first) return [];
+  const { next, events } = decide(
+    known,
+    messages.map(({ message }) => message),
+    policy,
+    now,
+  );
+  await addresses.write(first.message.cidr, known, next);
+  return events;
+}
 
-  if (unblock && unblock !== known.unblock) await table.writeUnblock(cidr, unblock);
-  if (suspect && suspect !== known.suspect) await table.writeSuspect(cidr, suspect);
-  if (block !== before) {
-    if (block) await table.writeBlock(block, before);
-    else if (before) await table.removeBlock(before);
-  }
-  if (known.suspect && !suspect) await table.removeSuspect(cidr);
+const SENTENCES: Readonly<Record<Event["kind"], string>> = {
+  blocked: "Blocked",
+  extended: "Extended a block",
+  suspected: "Reported by too few detectors",
+  held: "Held after an unblock",
+  stale: "Ignored a stale message",
+  refused: "Refused a never-block address",
+  unblocked: "Unblocked",
+};
+
+function logEvent(log: Logger, { kind, cidr, ...event }: Event): void {
+  const { block, ...rest } = "block" in event ? event : { ...event, block: undefined };
+  const line = { event: kind, cidr: cidr.text, ...rest };
+  const more = block && { expiresAt: block.expiresAt, strikes: block.strikes, hits: block.hits };
+  log[kind === "refused" ? "warn" : "info"](SENTENCES[kind], { ...line, ...more });
 }
 
 type Parsed =

@@ -5,27 +5,32 @@ import { createLogger } from "../../shared/aws/log.ts";
 import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
-import { createTable } from "../../shared/aws/table.ts";
-import { workOff } from "./batch.ts";
+import { createAddresses } from "../../shared/aws/table/addresses.ts";
+import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
+import { processBatch } from "./batch.ts";
 import { settings } from "./settings.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const table = createTable(
-  createDynamo(),
-  { tableName: config.TABLE_NAME, aclId: config.ACL_ID },
-  log,
-);
+const dynamo = createDynamo();
+const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
 const worker = {
-  table,
+  addresses: createAddresses(dynamo, tableConfig, log),
   deadLetters: createDeadLetters(createSqs(), config.DEAD_LETTER_QUEUE_URL),
-  escalation: { factor: config.REPEAT_PERCENT / 100, maxSeconds: config.REPEAT_MAX },
-  corroboration: {
-    threshold: config.CORROBORATION_THRESHOLD,
-    windowSeconds: config.CORROBORATION_WINDOW,
+  policy: {
+    escalation: { factor: config.REPEAT_PERCENT / 100, max: config.REPEAT_MAX },
+    halfLife: config.SCORE_HALF_LIFE * 1000,
+    corroboration: {
+      threshold: config.CORROBORATION_THRESHOLD,
+      window: config.CORROBORATION_WINDOW,
+    },
   },
-  neverBlock: createNeverBlock(createParameters(createSsm()), config.NEVER_BLOCK_PARAMETER, table),
+  neverBlock: createNeverBlock(
+    createParameters(createSsm()),
+    config.NEVER_BLOCK_PARAMETER,
+    createTargetStates(dynamo, tableConfig),
+  ),
   log,
 };
 
-export const handler = (event: SQSEvent) => workOff(event.Records, worker, Date.now());
+export const handler = (event: SQSEvent) => processBatch(event.Records, worker, Date.now());

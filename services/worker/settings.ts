@@ -1,9 +1,9 @@
 import * as v from "valibot";
-import { aclId, text, wholeNumber } from "../../shared/aws/settings.ts";
+import { text, wholeNumber } from "../../shared/aws/settings.ts";
 
 export const settings = v.object({
-  ACL_ID: aclId,
   TABLE_NAME: text,
+  LIST_NAME: text,
   DEAD_LETTER_QUEUE_URL: text,
   NEVER_BLOCK_PARAMETER: text,
   /** Percent by which each further block of an address lasts longer; 100 = no longer. */
@@ -14,4 +14,6 @@ export const settings = v.object({
   CORROBORATION_THRESHOLD: wholeNumber(0, 1000),
   /** Seconds within which their reports count together. */
   CORROBORATION_WINDOW: wholeNumber(1, 86_400),
+  /** Seconds after which a report counts half in the score. */
+  SCORE_HALF_LIFE: wholeNumber(1, 86_400),
 });

@@ -2,6 +2,7 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { EC2Client } from "@aws-sdk/client-ec2";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { SSMClient } from "@aws-sdk/client-ssm";
+import { WAFV2Client } from "@aws-sdk/client-wafv2";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 
 // Plain SDK clients: `AWS_ENDPOINT_URL_EC2` and its siblings point any of them elsewhere. Every call
@@ -15,11 +16,14 @@ const bounds = (connectionTimeout: number, requestTimeout: number) => ({
 /** Bounds that let a call with all its retries end within two seconds, the endpoint's promise. */
 const swift = { maxAttempts: 3, ...bounds(300, 500) };
 
+/** For the enforcer, for which nobody waits: its items are large, and a lost answer costs a round. */
+export const patient = { maxAttempts: 3, ...bounds(1_000, 3_000) };
+
 /** The queue's URL names the queue; where to reach SQS is the environment's to say. */
 export const createSqs = () => new SQSClient({ ...swift, useQueueUrlAsEndpoint: false });
 export const createSsm = () => new SSMClient(swift);
-export const createDynamo = () =>
-  DynamoDBDocumentClient.from(new DynamoDBClient(swift), {
+export const createDynamo = (limits: typeof swift = swift) =>
+  DynamoDBDocumentClient.from(new DynamoDBClient(limits), {
     marshallOptions: { removeUndefinedValues: true },
   });
 
@@ -32,3 +36,6 @@ export const createDynamo = () =>
  */
 export const createEc2 = () =>
   new EC2Client({ retryMode: "adaptive", maxAttempts: 4, ...bounds(1_000, 3_000) });
+
+/** The pace is the adapter's: WAF grants one update a second. */
+export const createWaf = () => new WAFV2Client({ maxAttempts: 3, ...bounds(1_000, 5_000) });

@@ -14,7 +14,7 @@ export type DeadLetter = {
 
 export type DeadLetters = {
   /** Resolves once the dead-letter queue has stored it; safe to repeat. @throws on failure */
-  put(letter: DeadLetter): Promise<void>;
+  put(message: DeadLetter): Promise<void>;
 };
 
 const MAX_DETAIL = 256;

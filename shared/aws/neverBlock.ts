@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { type NeverBlock, protect, SPECIAL_RANGES } from "../domain/neverBlock.ts";
 import type { Parameters } from "./parameters.ts";
-import type { Table } from "./table.ts";
+import type { TargetStates } from "./table/targetStates.ts";
 
 /** What the parameter holds for an empty list, as SSM stores no empty value. */
 const EMPTY = "none";
@@ -43,19 +43,22 @@ function parseList(value: string, vpcCidrs: readonly string[]): NeverBlock {
 
 const VPC_CIDRS_TTL_MS = 60_000;
 
-/** A table that failed is not asked again for so long: not every request must wait for it to fail. */
+/** How long a table that failed is not asked again: not every request must wait for it to fail. */
 const FAILURE_TTL_MS = 2_000;
+
+/** Where no ranges are recorded, the table is asked again after this time: a WAF alone has none. */
+const NONE_TTL_MS = 1_000;
 
 const NONE_RECORDED: readonly string[] = [];
 
 /**
  * The list as worker and endpoint read it: the VPC's ranges are those that the enforcer, which alone
- * may ask EC2, recorded with the ACL's state.
+ * may ask EC2, has recorded of all targets.
  */
 export function createNeverBlock(
   parameters: Parameters,
   parameterName: string,
-  table: Pick<Table, "readState">,
+  states: Pick<TargetStates, "readNetworks">,
 ): () => Promise<NeverBlock> {
   const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
     max: 1,
@@ -63,9 +66,10 @@ export function createNeverBlock(
     noDeleteOnStaleGet: true,
     fetchMethod: async (_key, known, { options }) => {
       try {
-        const { vpcCidrs } = await table.readState();
-        // Before the enforcer's first look there is nothing yet, and nothing to remember.
-        return vpcCidrs.length > 0 ? vpcCidrs : undefined;
+        const vpcCidrs = await states.readNetworks();
+        // Before the enforcer's first look there is nothing yet; soon there may be.
+        if (vpcCidrs.length === 0) options.ttl = NONE_TTL_MS;
+        return vpcCidrs;
       } catch {
         // What was known holds on. Without the VPC's ranges the owner's list still holds; `plan` asks
         // for both again.

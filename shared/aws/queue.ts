@@ -1,44 +1,31 @@
 import { hash } from "node:crypto";
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
-import { type Cidr, type Family, isBlockable, parseCidr } from "../domain/cidr.ts";
+import { isBlockable } from "../domain/cidr.ts";
+import type { Message } from "../domain/decide.ts";
+import { cidr } from "./schemas.ts";
 
-const cidr = v.pipe(
-  v.string(),
-  v.maxLength(64),
-  v.check((value) => canonical(value) !== undefined, "is not a canonical CIDR"),
-);
-const blockable = v.pipe(
-  cidr,
-  // Also asked of a text that is no CIDR, and has been told so.
-  v.check((value) => {
-    const range = canonical(value);
-    return range === undefined || isBlockable(range);
-  }, "is too wide a range"),
-);
+const blockable = v.pipe(cidr, v.check(isBlockable, "is too wide a range"));
 const epochSeconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000));
 const epochMillis = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000_000));
 const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
 
-const report = v.pipe(
-  v.object({
-    kind: v.literal("block"),
-    cidr: blockable,
-    family: v.picklist([4, 6] satisfies Family[]),
-    expiresAt: epochSeconds,
-    reportedAt: epochMillis,
-    severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
-    reason: v.pipe(v.string(), v.maxLength(256)),
-    detector: name,
-    weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
-    byOperator: v.optional(v.boolean(), false),
-    requestId: name,
-  }),
-  v.forward(
-    v.check(({ cidr, family }) => cidr.includes(":") === (family === 6), "is not the address's"),
-    ["family"],
-  ),
-);
+/** How many equal reports a message may stand for: more add little to a score. */
+export const MAX_COUNT = 1_000;
+
+const report = v.object({
+  kind: v.literal("block"),
+  cidr: blockable,
+  expiresAt: epochSeconds,
+  reportedAt: epochMillis,
+  severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
+  reason: v.pipe(v.string(), v.maxLength(256)),
+  detector: name,
+  weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
+  byOperator: v.optional(v.boolean(), false),
+  requestId: name,
+  count: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_COUNT)), 1),
+});
 const unblock = v.object({
   kind: v.literal("unblock"),
   cidr,
@@ -49,11 +36,10 @@ const unblock = v.object({
   requestId: name,
 });
 
-/** What travels through the queue. */
-export const message = v.variant("kind", [report, unblock]);
-export type Message = v.InferOutput<typeof message>;
-export type BlockMessage = v.InferOutput<typeof report>;
-export type UnblockMessage = v.InferOutput<typeof unblock>;
+/** What travels through the queue: the schema of a message of the domain. */
+export const message: v.GenericSchema<unknown, Message> = v.variant("kind", [report, unblock]);
+export type BlockMessage = Extract<Message, { kind: "block" }>;
+export type UnblockMessage = Extract<Message, { kind: "unblock" }>;
 
 /** The queue could not take a message: nothing was accepted. */
 export class QueueUnavailableError extends Error {
@@ -77,15 +63,15 @@ const MAX_BATCH = 10;
 
 export type QueueConfig = {
   readonly url: string;
-  readonly aclId: string;
-  /** Message groups per ACL; order holds per address. */
+  readonly list: string;
+  /** Message groups of the list; order holds per address. */
   readonly shards: number;
 };
 
-export function createQueue(sqs: SQSClient, { url, aclId, shards }: QueueConfig): Queue {
+export function createQueue(sqs: SQSClient, { url, list, shards }: QueueConfig): Queue {
   const fieldsOf = ({ message, deduplicationId }: Outgoing) => ({
-    MessageBody: toAscii(JSON.stringify(message)),
-    MessageGroupId: groupOf(message.cidr, aclId, shards),
+    MessageBody: toAscii(JSON.stringify({ ...message, cidr: message.cidr.text })),
+    MessageGroupId: groupOf(message.cidr.text, list, shards),
     MessageDeduplicationId: deduplicationId,
   });
 
@@ -124,18 +110,8 @@ function toAscii(json: string): string {
   );
 }
 
-/** The message group: the ACL's id, and with several shards the shard of the address. */
-export function groupOf(cidr: string, aclId: string, shards: number): string {
-  if (shards === 1) return aclId;
-  return `${aclId}.${hash("sha256", cidr, "buffer").readUInt32BE() % shards}`;
-}
-
-/** The range, where the text is its canonical form. */
-function canonical(text: string): Cidr | undefined {
-  try {
-    const parsed = parseCidr(text);
-    return parsed.text === text ? parsed : undefined;
-  } catch {
-    return undefined;
-  }
+/** The message group: the list's name, and with several shards the shard of the address. */
+export function groupOf(cidr: string, list: string, shards: number): string {
+  if (shards === 1) return list;
+  return `${list}.${hash("sha256", cidr, "buffer").readUInt32BE() % shards}`;
 }

@@ -15,10 +15,46 @@ export const wholeNumber = (min: number, max: number) =>
     v.maxValue(max, `must be at most ${max}`),
   );
 
-/** The network ACL's id. */
-export const aclId = v.pipe(
+/** Names separated by commas, each once; none where the text is empty. */
+const names = v.pipe(
   v.string(),
-  v.regex(/^acl-[0-9a-f]{8,17}$/, "must be a network ACL's id, as acl-0123456789abcdef0"),
+  v.transform((list) => [...new Set(list.split(",").flatMap((name) => name.trim() || []))]),
+);
+
+/** The ids of network ACLs, separated by commas. */
+export const aclIds = v.pipe(
+  names,
+  v.everyItem(
+    (id) => /^acl-[0-9a-f]{8,17}$/.test(id),
+    "must be ids of network ACLs, as acl-0123456789abcdef0, separated by commas",
+  ),
+);
+
+/** The names of pairs of IP sets (`<name>-v4`, `<name>-v6`), separated by commas. */
+export const ipSetNames = v.pipe(
+  names,
+  v.everyItem(
+    (name) => /^[\w-]{1,125}$/.test(name),
+    "must be names of letters, digits, - and _, separated by commas",
+  ),
+);
+
+/** `target=severity`, separated by commas: the least severity that a target is for. */
+export const severityByTarget = v.pipe(
+  names,
+  v.everyItem(
+    (item) => /^[\w-]+=([1-9]|10)$/.test(item),
+    "must be target=severity, with a severity from 1 to 10, separated by commas",
+  ),
+  v.transform(
+    (items): Readonly<Record<string, number>> =>
+      Object.fromEntries(
+        items.map((item) => {
+          const [target = "", severity] = item.split("=");
+          return [target, Number(severity)];
+        }),
+      ),
+  ),
 );
 
 /** A text that is not empty: a name, an URL. */

@@ -7,7 +7,7 @@ import type { Parameters } from "./parameters.ts";
 export type Caller = {
   readonly name: string;
   readonly role: "detector" | "operator";
-  /** What its word weighs where blocks need corroboration. */
+  /** What its reports weigh where blocks need corroboration. */
   readonly weight: number;
 };
 

@@ -1,27 +1,28 @@
 import type { Report } from "./block.ts";
+import { type EpochSeconds, type Seconds, toEpochSeconds } from "./time.ts";
 
-/** When the word of one detector is not enough. Off where the threshold is 0. */
+/** When the report of one detector is not enough. Off where the threshold is 0. */
 export type Corroboration = {
   /** An address is blocked when the weights of distinct detectors add up to this. */
   readonly threshold: number;
-  /** Only reports within so many seconds of each other count together. */
-  readonly windowSeconds: number;
+  /** Reports count together only within this time of each other. */
+  readonly window: Seconds;
 };
 
 /** What is remembered of a report that was not enough, by detector. */
 export type Evidence = Pick<
   Report,
-  "expiresAt" | "reportedAt" | "severity" | "reason" | "requestId" | "weight"
+  "expiresAt" | "reportedAt" | "severity" | "reason" | "requestId" | "weight" | "count"
 >;
 
 /** An address that detectors have reported, but not enough of them. */
 export type Suspect = {
   readonly reports: Readonly<Record<string, Evidence>>;
-  /** Epoch seconds at which the last of the reports stops counting. */
-  readonly expiresAt: number;
+  /** When the last of the reports stops counting. */
+  readonly expiresAt: EpochSeconds;
 };
 
-/** A suspect names at most so many detectors. */
+/** Detectors that a suspect names at most. */
 const MAX_DETECTORS = 32;
 
 /**
@@ -33,20 +34,21 @@ const MAX_DETECTORS = 32;
 export function corroborate(
   suspect: Suspect | undefined,
   report: Report,
-  { threshold, windowSeconds }: Corroboration,
+  { threshold, window }: Corroboration,
 ): { readonly reports: readonly Report[] } | { readonly suspect: Suspect } {
-  const { detector, expiresAt, reportedAt, severity, reason, requestId, weight } = report;
-  const oldest = reportedAt - windowSeconds * 1000;
+  const { detector, expiresAt, reportedAt, severity, reason, requestId, weight, count } = report;
   const known = Object.entries(suspect?.reports ?? {}).filter(
-    ([name, evidence]) => name !== detector && evidence.reportedAt >= oldest,
+    ([name, evidence]) =>
+      name !== detector && Math.abs(evidence.reportedAt - reportedAt) <= window * 1000,
   );
   const all: [string, Evidence][] = [
     ...known.slice(1 - MAX_DETECTORS),
-    [detector, { expiresAt, reportedAt, severity, reason, requestId, weight }],
+    [detector, { expiresAt, reportedAt, severity, reason, requestId, weight, count }],
   ];
   const sum = all.reduce((total, [, evidence]) => total + evidence.weight, 0);
   if (sum < threshold) {
-    const until = Math.floor(reportedAt / 1000) + windowSeconds;
+    const latest = Math.max(...all.map(([, evidence]) => evidence.reportedAt));
+    const until = toEpochSeconds(latest) + window;
     return { suspect: { reports: Object.fromEntries(all), expiresAt: until } };
   }
   return {

@@ -1,23 +1,25 @@
+import { type EpochMillis, type EpochSeconds, type Seconds, toEpochSeconds } from "./time.ts";
+
 /** How much longer each further block of the same address lasts. */
 export type Escalation = {
   /** Each strike multiplies the duration by this; 1 turns escalation off. */
   readonly factor: number;
-  /** No escalated block lasts longer than this, in seconds. */
-  readonly maxSeconds: number;
+  /** No escalated block lasts longer than this. */
+  readonly max: Seconds;
 };
 
 /**
- * Until when, in epoch seconds, the block lasts that begins as the `strikes`-th of its address. The
- * asked-for duration is the minimum, even above the cap.
+ * Until when the block lasts that begins as the `strikes`-th of its address. The duration that the
+ * report asks for is the minimum, even above the cap.
  */
 export function escalate(
-  report: { readonly reportedAt: number; readonly expiresAt: number },
+  report: { readonly reportedAt: EpochMillis; readonly expiresAt: EpochSeconds },
   strikes: number,
-  { factor, maxSeconds }: Escalation,
-): number {
-  const begin = Math.floor(report.reportedAt / 1000);
+  { factor, max }: Escalation,
+): EpochSeconds {
+  const begin = toEpochSeconds(report.reportedAt);
   const asked = report.expiresAt - begin;
   // Finite, as nothing times infinity is no number.
   const longer = Math.min(factor ** (strikes - 1), Number.MAX_VALUE);
-  return begin + Math.max(asked, Math.floor(Math.min(asked * longer, maxSeconds)));
+  return begin + Math.max(asked, Math.floor(Math.min(asked * longer, max)));
 }

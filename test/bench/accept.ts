@@ -6,7 +6,7 @@ import { PutParameterCommand } from "@aws-sdk/client-ssm";
 import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { within } from "../../infra/local/waiting.ts";
 import { createDynamo } from "../../shared/aws/clients.ts";
-import { createTable } from "../../shared/aws/table.ts";
+import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Kind, Order, Rounds } from "./acceptProtocol.ts";
 import type { Figure } from "./figure.ts";
 import { packagedFunction } from "./functions.ts";
@@ -23,7 +23,7 @@ const GOAL = 0.9;
 /** How many requests the packaged endpoint accepts, against bare SendMessage calls to its queue. */
 export async function acceptRatio(stage: Stage): Promise<Figure[]> {
   const blacklist = packagedFunction(stage, "blacklist", DEFAULT_VPC.defaultNetworkAclId);
-  await recordVpc(stage);
+  await recordVpc(stage, String(blacklist.env.LIST_NAME));
   const token = randomBytes(24).toString("base64url");
   await stage.clients.ssm.send(
     new PutParameterCommand({
@@ -86,11 +86,10 @@ function figuresOf(rounds: Rounds, concurrency: number): Figure[] {
 }
 
 /** The endpoint remembers the VPC's ranges once the enforcer has recorded them, as after a minute's life. */
-async function recordVpc({ model }: Stage): Promise<void> {
+async function recordVpc({ model }: Stage, list: string): Promise<void> {
   const { defaultNetworkAclId: aclId, cidrBlocks, ipv6CidrBlocks } = DEFAULT_VPC;
-  const table = createTable(createDynamo(), { tableName: model.table.name, aclId });
-  const vpcCidrs = [...cidrBlocks, ...ipv6CidrBlocks];
-  await table.writeState({ ...(await table.readState()), vpcCidrs });
+  const states = createTargetStates(createDynamo(), { tableName: model.table.name, list });
+  await states.writeNetwork(aclId, [...cidrBlocks, ...ipv6CidrBlocks]);
 }
 
 /** Runs the rounds in a process that has the function's environment, as Lambda runs the function. */

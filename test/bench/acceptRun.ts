@@ -81,7 +81,6 @@ function bareBody(ip: string): string {
   return JSON.stringify({
     kind: "block",
     cidr: `${ip}/32`,
-    family: 4,
     expiresAt: Math.floor(now / 1000) + 3600,
     reportedAt: now,
     severity: 7,
@@ -90,6 +89,7 @@ function bareBody(ip: string): string {
     weight: 1,
     byOperator: false,
     requestId: randomUUID(),
+    count: 1,
   });
 }
 

@@ -1,4 +1,4 @@
-import { parseCidr } from "../../shared/domain/cidr.ts";
+import { type Cidr, parseCidr } from "../../shared/domain/cidr.ts";
 import { rankOf } from "../../shared/domain/rank.ts";
 import type { Random } from "./random.ts";
 
@@ -14,13 +14,13 @@ import type { Random } from "./random.ts";
 const CAMPAIGN_MS = 600_000;
 const DAY_MS = 86_400_000;
 
-/** So many distinct addresses, strongest first, as CIDRs. */
-export function attackers(count: number, random: Random): string[] {
-  const found = new Map<string, string>();
+/** So many distinct addresses, strongest first. */
+export function attackers(count: number, random: Random): Cidr[] {
+  const found = new Map<string, { readonly cidr: Cidr; readonly rank: string }>();
   const add = (address: string, severity: number, firstSeenAt: number) => {
-    const { text: cidr, family } = parseCidr(address);
-    const rank = rankOf({ cidr, family, severity, strikes: 1, firstSeenAt });
-    if (found.size < count && !found.has(cidr)) found.set(cidr, rank);
+    const cidr = parseCidr(address);
+    const rank = rankOf({ cidr, severity, score: firstSeenAt });
+    if (found.size < count && !found.has(cidr.text)) found.set(cidr.text, { cidr, rank });
   };
   const kinds = [
     { share: 0.4, addresses: botnet },
@@ -36,7 +36,7 @@ export function attackers(count: number, random: Random): string[] {
       }
     }
   }
-  return [...found].sort(([, a], [, b]) => (a < b ? 1 : -1)).map(([cidr]) => cidr);
+  return [...found.values()].toSorted((a, b) => (a.rank < b.rank ? 1 : -1)).map(({ cidr }) => cidr);
 }
 
 function botnet(random: Random): string[] {

@@ -6,11 +6,13 @@ import { writeJson } from "../../infra/local/files.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { within } from "../../infra/local/waiting.ts";
 import { acceptRatio } from "./accept.ts";
+import { attemptsStopped } from "./attack/attemptsStopped.ts";
 import { drawCharts } from "./charts.ts";
 import { coldStart } from "./coldStart.ts";
 import { compression } from "./compression.ts";
-import { convergeRatio } from "./convergeRatio.ts";
+import { convergeRatio, convergeRatioWaf } from "./convergeRatio.ts";
 import { ec2CallsPerChange } from "./ec2Calls.ts";
+import { endings } from "./endings.ts";
 import type { Figure, Measurement } from "./figure.ts";
 import { planTime } from "./planTime.ts";
 import { machine, machineText, markdownTableOf, tableOf } from "./report.ts";
@@ -22,7 +24,7 @@ import { storm } from "./storm.ts";
 // .local/bench.json and, as a table and as charts for the README, to docs/bench.
 
 const MINUTE = 60_000;
-const WHOLE_RUN_MS = 7.5 * MINUTE;
+const WHOLE_RUN_MS = 14 * MINUTE;
 
 // The cloud that a measurement starts is ended when this process exits, not when it is killed.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
@@ -31,11 +33,14 @@ const begin = performance.now();
 const stage = await startStage("single");
 const measurements: readonly Measurement[] = [
   { name: "converge", limitMs: 3 * MINUTE, measure: () => convergeRatio(stage) },
+  { name: "waf", limitMs: 3 * MINUTE, measure: () => convergeRatioWaf(stage) },
   { name: "ec2", limitMs: MINUTE, measure: () => ec2CallsPerChange(stage) },
   { name: "compression", limitMs: MINUTE, measure: compression },
   { name: "plan", limitMs: MINUTE, measure: planTime },
+  { name: "attempts", limitMs: 2 * MINUTE, measure: attemptsStopped },
   { name: "accept", limitMs: 2 * MINUTE, measure: () => acceptRatio(stage) },
   { name: "storm", limitMs: 3 * MINUTE, measure: storm },
+  { name: "endings", limitMs: 4 * MINUTE, measure: endings },
   { name: "coldStart", limitMs: 2 * MINUTE, measure: () => coldStart(stage) },
 ];
 

@@ -26,20 +26,19 @@ export type BlockOptions = {
 
 /** A block as the worker would write it. */
 export function blockOf(address: string, options: BlockOptions): Block {
-  const { text: cidr, family } = parseCidr(address);
-  const block = {
+  const cidr = parseCidr(address);
+  return {
     cidr,
-    family,
     ...options,
+    score: options.firstSeenAt,
     strikes: 1,
     reason: "bench",
     detectors: ["bench"],
     lastSeenAt: options.firstSeenAt,
     hits: 1,
-    requestId: `bench-${cidr}-${options.firstSeenAt}`,
+    requestId: `bench-${cidr.text}-${options.firstSeenAt}`,
     wake: false,
   };
-  return { ...block, rank: rankOf(block) };
 }
 
 /** So many blocks of distinct addresses; severities 1 to 9, so that there is room for a stronger one. */
@@ -59,15 +58,13 @@ export function randomBlocks(count: number, random: Random, now: number): Block[
 export async function loadBlocks(
   dynamodb: DynamoDBClient,
   tableName: string,
-  aclId: string,
+  list: string,
   blocks: readonly Block[],
 ): Promise<void> {
   await inParallel(Math.ceil(blocks.length / BATCH), CONCURRENCY, async (index) => {
     const batch = blocks.slice(index * BATCH, (index + 1) * BATCH);
     let left: BatchWriteItemCommandInput["RequestItems"] = {
-      [tableName]: batch.map((block) => ({
-        PutRequest: { Item: marshall({ aclId, sk: `block#${block.cidr}`, ...block }) },
-      })),
+      [tableName]: batch.map((block) => ({ PutRequest: { Item: marshall(itemOf(list, block)) } })),
     };
     for (let attempt = 0; left && Object.keys(left).length > 0; attempt++) {
       if (attempt === MAX_ATTEMPTS) throw new Error("DynamoDB keeps leaving items unwritten.");
@@ -77,4 +74,9 @@ export async function loadBlocks(
       left = answer.UnprocessedItems;
     }
   });
+}
+
+function itemOf(list: string, block: Block): object {
+  const { text } = block.cidr;
+  return { list, sk: `block#${text}`, ...block, cidr: text, rank: rankOf(block) };
 }

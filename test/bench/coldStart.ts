@@ -22,7 +22,7 @@ const START_LIMIT_MS = 15_000;
 const CLIENTS: Readonly<Record<FunctionName, readonly string[]>> = {
   blacklist: ["createSsm", "createDynamo", "createSqs"],
   worker: ["createSsm", "createDynamo", "createSqs"],
-  enforcer: ["createSsm", "createDynamo", "createEc2"],
+  enforcer: ["createSsm", "createDynamo", "createEc2", "createWaf", "createSqs"],
 };
 const NAMES = Object.keys(CLIENTS) as FunctionName[];
 

@@ -1,7 +1,7 @@
-import { CANDIDATES_PER_SLOT } from "../../services/enforcer/converge.ts";
-import { fitIntoSlots } from "../../shared/domain/capacity.ts";
-import { type Cidr, contains, parseCidr, size } from "../../shared/domain/cidr.ts";
+import { choose } from "../../shared/domain/choose.ts";
+import { type Cidr, contains, size } from "../../shared/domain/cidr.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
+import { CANDIDATES_PER_SLOT } from "../../shared/targets/networkAcl/target.ts";
 import { attackers } from "./attackers.ts";
 import type { Figure } from "./figure.ts";
 import { createRandom } from "./random.ts";
@@ -14,7 +14,7 @@ const ROUNDS = 5;
 
 /** How many of a thousand attackers the slots of one family hold, by how many innocents may suffer. */
 export async function compression(): Promise<Figure[]> {
-  const wanted = attackers(ADDRESSES, createRandom(3)).map(parseCidr);
+  const wanted = attackers(ADDRESSES, createRandom(3));
   const enforcedBy = (ranges: readonly Cidr[]) =>
     wanted.filter((cidr) => ranges.some((range) => contains(range, cidr))).length;
   // As a converge does, which reads no more of those that wait.
@@ -23,7 +23,8 @@ export async function compression(): Promise<Figure[]> {
 
   const figures: Figure[] = [];
   for (const cap of CAPS) {
-    const fit = () => fitIntoSlots(candidates, SLOTS, SPECIAL_RANGES, cap);
+    const merging = { neverBlock: SPECIAL_RANGES, maxInnocents: cap };
+    const fit = () => choose(candidates, { ranges: SLOTS }, merging);
     const ranges = fit();
     const times: number[] = [];
     for (let round = 0; round < ROUNDS; round++) times.push(await timeOf(fit));

@@ -5,10 +5,18 @@ const ANSWER_MS = 10_000;
 const MAX_ATTEMPTS = 20;
 const RETRY_MS = 50;
 
+/** What the API answered. */
+export type Accepted = {
+  /** Epoch milliseconds. */
+  readonly at: number;
+  /** When the block ends, in epoch seconds. */
+  readonly expiresAt: number;
+};
+
 /** Detectors that call the API as fast as it answers, and again where it refuses for now. */
 export type Detectors = {
-  /** Resolves with the time of acceptance, in epoch milliseconds. @throws where it is never accepted */
-  report(ip: string, severity: number): Promise<number>;
+  /** @param seconds for how long; an hour if not given. @throws where it is never accepted */
+  report(ip: string, severity: number, seconds?: number): Promise<Accepted>;
   /** How often an alert was refused for now and reported again. */
   readonly refused: () => number;
   stop(): void;
@@ -18,7 +26,7 @@ export function createDetectors(api: string, token: string): Detectors {
   const agent = new Agent({ keepAlive: true });
   let refused = 0;
 
-  function post(body: string): Promise<number> {
+  function post(body: string): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
       const call = request(
         new URL("/blacklistip", api),
@@ -33,7 +41,11 @@ export function createDetectors(api: string, token: string): Detectors {
           timeout: ANSWER_MS,
         },
         (response) => {
-          response.resume().once("end", () => resolve(response.statusCode ?? 0));
+          let text = "";
+          response.setEncoding("utf8").on("data", (chunk) => {
+            text += chunk;
+          });
+          response.once("end", () => resolve({ status: response.statusCode ?? 0, text }));
           response.once("error", reject);
         },
       );
@@ -44,11 +56,14 @@ export function createDetectors(api: string, token: string): Detectors {
   }
 
   return {
-    async report(ip, severity) {
-      const body = JSON.stringify({ ip, severity, expiryTime: 3600, reason: "bench" });
+    async report(ip, severity, seconds = 3600) {
+      const body = JSON.stringify({ ip, severity, expiryTime: seconds, reason: "bench" });
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const status = await post(body).catch(() => 0);
-        if (status === 202) return performance.timeOrigin + performance.now();
+        const answer = await post(body).catch(() => undefined);
+        if (answer?.status === 202) {
+          const { expiresAt } = JSON.parse(answer.text) as { expiresAt: number };
+          return { at: performance.timeOrigin + performance.now(), expiresAt };
+        }
         refused++;
         await pause(RETRY_MS * (attempt + 1));
       }

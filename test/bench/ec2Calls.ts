@@ -1,10 +1,11 @@
-import { converge } from "../../services/enforcer/converge.ts";
 import type { Block } from "../../shared/domain/block.ts";
+import { isExpired } from "../../shared/domain/time.ts";
 import { blockOf } from "./blocks.ts";
 import { callCounts, MUTATING } from "./ec2Counters.ts";
 import type { Figure } from "./figure.ts";
 import { createRandom, type Random } from "./random.ts";
-import { createSubject, type Stage, type Subject } from "./stage.ts";
+import type { Stage } from "./stage.ts";
+import { type AclSubject, createAclSubject, NUMBERS } from "./subject.ts";
 
 const RULE_LIMIT = 18;
 const STEPS = 150;
@@ -16,7 +17,7 @@ const LONGEST_BLOCK_SECONDS = 900;
  * lifted and replace each other, IPv4 and IPv6, some of them neighbours that merge and split again.
  */
 export async function ec2CallsPerChange(stage: Stage): Promise<Figure[]> {
-  const subject = await createSubject(stage, RULE_LIMIT);
+  const subject = await createAclSubject(stage, RULE_LIMIT);
   const random = createRandom(2);
   const alive = new Map<string, Block>();
   const before = await callCounts(stage.endpoints.ec2);
@@ -25,7 +26,7 @@ export async function ec2CallsPerChange(stage: Stage): Promise<Figure[]> {
   for (let step = 0; step < STEPS; step++) {
     subject.aheadMs += random.between(0, MAX_STEP_MS);
     await happen(subject, alive, random);
-    await converge(subject.enforcer, subject.enforcer.clock() + 60_000);
+    await subject.converge();
     const now = await rulesOf(subject);
     const numbers = new Set([...rules.keys(), ...now.keys()]);
     changedRules += [...numbers].filter((number) => rules.get(number) !== now.get(number)).length;
@@ -48,14 +49,18 @@ export async function ec2CallsPerChange(stage: Stage): Promise<Figure[]> {
 }
 
 /** Up to four events: mostly new blocks, some unblocks. */
-async function happen(subject: Subject, alive: Map<string, Block>, random: Random): Promise<void> {
-  const now = subject.enforcer.clock();
-  for (const [cidr, block] of alive) if (block.expiresAt * 1000 <= now) alive.delete(cidr);
+async function happen(
+  subject: AclSubject,
+  alive: Map<string, Block>,
+  random: Random,
+): Promise<void> {
+  const now = subject.clock();
+  for (const [text, block] of alive) if (isExpired(block, now)) alive.delete(text);
   for (let event = random.between(0, 4); event > 0; event--) {
     if (alive.size > 0 && random.next() < 0.2) {
       const block = random.pick([...alive.values()]);
-      await subject.table.removeBlock(block);
-      alive.delete(block.cidr);
+      await subject.blocks.remove(block);
+      alive.delete(block.cidr.text);
       continue;
     }
     const block = blockOf(newAddress(random), {
@@ -63,10 +68,9 @@ async function happen(subject: Subject, alive: Map<string, Block>, random: Rando
       expiresAt: Math.floor(now / 1000) + random.between(30, LONGEST_BLOCK_SECONDS),
       firstSeenAt: now,
     });
-    if (alive.has(block.cidr)) continue;
-    const known = await subject.table.readKnown([block.cidr], now);
-    await subject.table.writeBlock(block, known.get(block.cidr)?.block);
-    alive.set(block.cidr, block);
+    if (alive.has(block.cidr.text)) continue;
+    await subject.want(block);
+    alive.set(block.cidr.text, block);
   }
 }
 
@@ -78,11 +82,11 @@ function newAddress(random: Random): string {
   return random.address();
 }
 
-async function rulesOf({ enforcer }: Subject): Promise<Map<number, string>> {
-  const { entries } = await enforcer.acl.describe();
+async function rulesOf({ acl }: AclSubject): Promise<Map<number, string>> {
+  const { entries } = await acl.describe();
   return new Map(
     entries.ingress
-      .filter(({ ruleNumber }) => ruleNumber <= enforcer.numbers.last)
-      .map(({ ruleNumber, cidr }) => [ruleNumber, cidr]),
+      .filter(({ ruleNumber }) => ruleNumber <= NUMBERS.last)
+      .map(({ ruleNumber, cidr }) => [ruleNumber, cidr.text]),
   );
 }

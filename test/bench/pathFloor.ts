@@ -6,11 +6,15 @@ import {
 import { CreateNetworkAclEntryCommand, DeleteNetworkAclEntryCommand } from "@aws-sdk/client-ec2";
 import { ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { POLL_MS } from "../../infra/local/sources/stream.ts";
+import { NOTHING_KNOWN } from "../../shared/domain/decide.ts";
+import { CANDIDATES_PER_SLOT } from "../../shared/targets/networkAcl/target.ts";
 import { blockOf } from "./blocks.ts";
-import { createSubject, type Stage } from "./stage.ts";
+import type { Stage } from "./stage.ts";
 import { interleave, median } from "./statistics.ts";
+import { createAclSubject } from "./subject.ts";
 
 const ROUNDS = 25;
+const RULE_LIMIT = 18;
 
 /** The medians of the calls and their sum, and the longest pause between two looks at the stream. */
 export type PathFloor = {
@@ -27,16 +31,17 @@ export async function pathFloor(stage: Stage): Promise<PathFloor> {
   const { clients, created } = stage;
   const queueUrl = Object.entries(created.queues).find(([name]) => name === "portcullis-dev.fifo");
   const QueueUrl = queueUrl?.[1].url;
-  const { table, enforcer, aclId } = await createSubject(stage, 18);
-  const { acl } = enforcer;
+  const { id: aclId, acl, addresses, blocks, states } = await createAclSubject(stage, RULE_LIMIT);
   const { vpcId } = await acl.describe();
   const ShardIterator = await latestIterator(stage);
-  let state = await table.readState();
+  let state = await states.read(aclId, "networkAcl");
   const block = (round: number) => {
     const now = Date.now();
     const expiresAt = Math.floor(now / 1000) + 60;
     return blockOf(`203.0.113.${round}`, { severity: 5, expiresAt, firstSeenAt: now });
   };
+
+  const candidates = { count: RULE_LIMIT * CANDIDATES_PER_SLOT };
 
   const times = await interleave(
     {
@@ -44,26 +49,29 @@ export async function pathFloor(stage: Stage): Promise<PathFloor> {
         clients.sqs.send(
           new SendMessageCommand({
             QueueUrl,
-            MessageBody: JSON.stringify(block(round)),
+            MessageBody: JSON.stringify({ ...block(round), cidr: `203.0.113.${round}/32` }),
             MessageGroupId: `${aclId}.${round}`,
             MessageDeduplicationId: `${aclId}.${round}`,
           }),
         ),
       receive: () => clients.sqs.send(new ReceiveMessageCommand({ QueueUrl })),
-      read: (round) => table.readKnown([block(round).cidr], Date.now()),
-      write: (round) => table.writeBlock(block(round), undefined),
+      read: (round) => addresses.read([block(round).cidr.text], Date.now()),
+      write: (round) => {
+        const next = block(round);
+        return addresses.write(next.cidr, NOTHING_KNOWN, { ...NOTHING_KNOWN, block: next });
+      },
       stream: () => clients.streams.send(new GetRecordsCommand({ ShardIterator })),
       // As converge does it: at the same time.
       desiredAndActual: () =>
         Promise.all([
-          table.readState(),
+          states.read(aclId, "networkAcl"),
           acl.describe(),
-          table.readStrongest(4, 180, Date.now()),
-          table.readStrongest(6, 180, Date.now()),
+          blocks.readStrongest(4, candidates, Date.now()),
+          blocks.readStrongest(6, candidates, Date.now()),
         ]),
       vpc: () => acl.vpcCidrs(vpcId),
       record: async () => {
-        state = await table.writeState(state);
+        state = await states.write(aclId, state);
       },
       apply: (round) =>
         clients.ec2.send(

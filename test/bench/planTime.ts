@@ -1,6 +1,8 @@
 import { parseCidr } from "../../shared/domain/cidr.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
-import { type Plan, type PlanInput, plan } from "../../shared/domain/plan.ts";
+import { rankOf } from "../../shared/domain/rank.ts";
+import { type Plan, type PlanInput, plan } from "../../shared/targets/networkAcl/plan.ts";
+import type { AclEntry } from "../../shared/targets/networkAcl/rules.ts";
 import { randomBlocks } from "./blocks.ts";
 import type { Figure } from "./figure.ts";
 import { createRandom } from "./random.ts";
@@ -14,7 +16,7 @@ const ROUNDS = 7;
 export async function planTime(): Promise<Figure[]> {
   const now = Date.now();
   const wanted = randomBlocks(CANDIDATES, createRandom(4), now).toSorted((a, b) =>
-    a.rank < b.rank ? 1 : -1,
+    rankOf(a) < rankOf(b) ? 1 : -1,
   );
   const input: PlanInput = {
     wanted,
@@ -29,7 +31,7 @@ export async function planTime(): Promise<Figure[]> {
   const steady = settled(input, plan(input));
   const works = {
     floor: () => {
-      for (const { cidr } of wanted) parseCidr(cidr);
+      for (const { cidr } of wanted) parseCidr(cidr.text);
     },
     empty: () => plan(input),
     steady: () => plan(steady),
@@ -52,8 +54,8 @@ export async function planTime(): Promise<Figure[]> {
 
 /** The input as it is once the plan has been applied and EC2 has shown it. */
 function settled(input: PlanInput, { changes }: Plan): PlanInput {
-  const entries = changes.flatMap(({ ruleNumber, cidr }) =>
-    cidr === null ? [] : [{ ruleNumber, cidr, isPlainDeny: true }],
+  const entries = changes.flatMap(({ ruleNumber, cidr }): AclEntry[] =>
+    cidr === null ? [] : [{ ruleNumber, cidr, kind: "deny" }],
   );
   return {
     ...input,

@@ -16,7 +16,7 @@ export type Counts = {
   /** Successful or not, by `service.action`. */
   readonly calls: Readonly<Record<string, number>>;
   readonly ruleCalls: readonly RuleCall[];
-  /** Item writes, by what they write: `block`, `state`, `offender` … */
+  /** Item writes, by what they write: `block`, `target`, `offender` … */
   readonly writes: Readonly<Record<string, number>>;
   /** Addresses in the worker's reads: one for each address of each batch. */
   readonly addressesRead: number;

@@ -73,7 +73,7 @@ function count(service: Service, { headers }: IncomingMessage, body: string, ok:
       at: performance.timeOrigin + performance.now(),
     });
   }
-  if (action === "BatchGetItem") addressesRead += body.split('"block#').length - 1;
+  if (action === "BatchGetItem") addressesRead += body.split('"suspect#').length - 1;
   if (ok && /^(Put|Update|Delete)Item$/.test(action)) {
     const kind = /"sk":\{"S":"([a-z]+)/.exec(body)?.[1] ?? "other";
     writes[kind] = (writes[kind] ?? 0) + 1;

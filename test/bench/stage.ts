@@ -1,18 +1,11 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { Logger } from "@aws-lambda-powertools/logger";
-import { CreateNetworkAclCommand, DescribeNetworkAclsCommand } from "@aws-sdk/client-ec2";
 import { type Clients, createClients } from "../../infra/local/clients.ts";
 import { startEngineProcess } from "../../infra/local/engines/child.ts";
 import { type Engines, startEngines } from "../../infra/local/engines.ts";
 import { PROJECT_ROOT, packageServices } from "../../infra/local/package.ts";
 import { createResources } from "../../infra/local/resources.ts";
 import { type Created, type Model, readModel } from "../../infra/local/template.ts";
-import type { Enforcer } from "../../services/enforcer/converge.ts";
-import { createDynamo, createEc2 } from "../../shared/aws/clients.ts";
-import { createNetworkAcl } from "../../shared/aws/networkAcl.ts";
-import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
-import { createTable, type Table } from "../../shared/aws/table.ts";
 
 export const BENCH_DIR = join(PROJECT_ROOT, ".local", "bench");
 const REGION = "us-east-1";
@@ -32,7 +25,7 @@ export type Stage = {
 };
 
 /**
- * Starts the engines, DynamoDB Local in memory, EC2 without its throttle. The SDK clients that this
+ * Starts the engines, DynamoDB Local in memory, EC2 and WAF without their throttles. The SDK clients that this
  * process makes from now on find them through the environment, as the functions' do.
  */
 export async function startStage(name: string): Promise<Stage> {
@@ -58,6 +51,7 @@ export async function startStage(name: string): Promise<Stage> {
   const { endpoints } = engines;
   Object.assign(process.env, environmentOf(endpoints));
   await control(endpoints.ec2, { throttle: false });
+  await control(endpoints.wafv2, { throttle: false });
 
   const clients = createClients(endpoints, REGION);
   const planned = readModel(packaged.templates, { region: REGION });
@@ -91,56 +85,13 @@ export function environmentOf(endpoints: Engines["endpoints"]): Record<string, s
   };
 }
 
-/** Sets how the EC2 emulator behaves. */
-export async function control(ec2: string, settings: object): Promise<void> {
-  const { ok, status } = await fetch(new URL("/_control", ec2), {
+/** Sets how an emulator behaves. */
+export async function control(emulator: string, settings: object): Promise<void> {
+  const { ok, status } = await fetch(new URL("/_control", emulator), {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(settings),
     signal: AbortSignal.timeout(10_000),
   });
-  if (!ok) throw new Error(`The EC2 emulator refused a setting: ${status}`);
-}
-
-const silent = new Logger({ logLevel: "SILENT" });
-
-/** One ACL's enforcer, its table and a clock that can be set ahead. */
-export type Subject = {
-  readonly aclId: string;
-  readonly table: Table;
-  readonly enforcer: Enforcer;
-  /** Milliseconds by which the enforcer's clock is ahead. */
-  aheadMs: number;
-};
-
-/** An enforcer as its handler makes it, on a network ACL and a partition of its own. */
-export async function createSubject(
-  { clients, model }: Stage,
-  ruleLimit: number,
-): Promise<Subject> {
-  const { NetworkAcls } = await clients.ec2.send(new DescribeNetworkAclsCommand({}));
-  const made = await clients.ec2.send(
-    new CreateNetworkAclCommand({ VpcId: NetworkAcls?.[0]?.VpcId }),
-  );
-  const aclId = String(made.NetworkAcl?.NetworkAclId);
-  const table = createTable(createDynamo(), { tableName: model.table.name, aclId });
-  const parameters = { get: async () => "none" };
-  const subject: Subject = {
-    aclId,
-    table,
-    aheadMs: 0,
-    enforcer: {
-      table,
-      acl: createNetworkAcl(createEc2(), aclId),
-      neverBlock: (vpcCidrs) => readNeverBlock(parameters, "never-block", vpcCidrs),
-      directions: ["ingress"],
-      ruleLimit,
-      numbers: { first: 1, last: 99 },
-      maxInnocents: 0,
-      mode: "enforce",
-      log: silent,
-      clock: () => Date.now() + subject.aheadMs,
-    },
-  };
-  return subject;
+  if (!ok) throw new Error(`The emulator refused a setting: ${status}`);
 }

@@ -5,7 +5,10 @@ import { startStack } from "../../infra/local/demo/stack.ts";
 import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { pause, poll } from "../../infra/local/waiting.ts";
 import { createDynamo } from "../../shared/aws/clients.ts";
-import { createTable } from "../../shared/aws/table.ts";
+import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
+import { MARGIN, strongestFirst } from "../../shared/domain/rank.ts";
+import { entriesOf } from "../../shared/targets/state.ts";
 import { createDetectors, type Detectors } from "./detectors.ts";
 import type { Figure } from "./figure.ts";
 import { pathFloor } from "./pathFloor.ts";
@@ -95,7 +98,7 @@ async function blockQuietly(detectors: Detectors, proxies: Proxies): Promise<num
   const times: number[] = [];
   for (let n = 0; n < QUIET + 5; n++) {
     const ip = `198.51.100.${2 * n}`;
-    const acceptedAt = await detectors.report(ip, 1);
+    const { at: acceptedAt } = await detectors.report(ip, 1);
     const enforced = await poll(
       async () =>
         (await proxies.counts()).ruleCalls.find(({ cidr, ok }) => ok && cidr === `${ip}/32`),
@@ -122,7 +125,7 @@ async function rage(detectors: Detectors): Promise<Map<string, number>> {
   await inParallel(ALERTS, CONCURRENCY, async (index) => {
     const one = index < ADDRESSES ? addresses[index] : random.pick(addresses);
     if (!one) return;
-    const at = await detectors.report(one.ip, one.severity);
+    const { at } = await detectors.report(one.ip, one.severity);
     const cidr = `${one.ip}/32`;
     acceptedAt.set(cidr, Math.min(at, acceptedAt.get(cidr) ?? at));
   });
@@ -147,7 +150,11 @@ function memoryOf(logDir: string): Observed["memory"] {
 /** Waits until the ACL is what the table wants and the queue is empty; tells what the table has. */
 async function drain(stage: Stage): Promise<Pick<Observed, "written" | "deadLetters" | "drainMs">> {
   const { clients, model, created } = stage;
-  const table = createTable(createDynamo(), { tableName: model.table.name, aclId: ACL_ID });
+  const { list, margin } = rankingOf(stage);
+  const dynamo = createDynamo();
+  const config = { tableName: model.table.name, list };
+  const blocks = createBlocks(dynamo, config);
+  const states = createTargetStates(dynamo, config);
   const inQueue = async (name: string): Promise<number> => {
     const { Attributes } = await clients.sqs.send(
       new GetQueueAttributesCommand({
@@ -162,12 +169,13 @@ async function drain(stage: Stage): Promise<Pick<Observed, "written" | "deadLett
   const isDone = await poll(
     async () => {
       if ((await inQueue(main?.name ?? "")) > 0) return undefined;
-      const { strongest } = await table.readStrongest(4, RULE_LIMIT, Date.now());
-      const { slots } = await table.readState();
-      const confirmed = Object.values(slots.ingress).flatMap(({ cidr, confirmedAt }) =>
-        confirmedAt === undefined ? [] : [cidr],
-      );
-      return strongest.every(({ cidr }) => confirmed.includes(cidr)) ? true : undefined;
+      const { strongest } = await blocks.readStrongest(4, { count: ADDRESSES }, Date.now());
+      const state = await states.read(ACL_ID, "networkAcl");
+      const held = new Set(state.held);
+      const wanted = strongestFirst(strongest, ({ text }) => held.has(text), margin);
+      const denied = new Set(entriesOf(state).map(({ cidr }) => cidr.text));
+      const isThere = wanted.slice(0, RULE_LIMIT).every(({ cidr }) => denied.has(cidr.text));
+      return isThere ? true : undefined;
     },
     DRAIN_MS,
     200,
@@ -175,14 +183,23 @@ async function drain(stage: Stage): Promise<Pick<Observed, "written" | "deadLett
   if (!isDone) throw new Error(`The storm was not worked off within ${DRAIN_MS} ms.`);
   const written = new Set<string>();
   for (let after: string | undefined; ; ) {
-    const { blocks, next } = await table.readPage(4, 200, after);
-    for (const { cidr } of blocks) written.add(cidr);
-    if (next === undefined) break;
-    after = next;
+    const page = await blocks.readPage(4, 200, after);
+    for (const { cidr } of page.blocks) written.add(cidr.text);
+    if (page.next === undefined) break;
+    after = page.next;
   }
   return {
     written,
     deadLetters: await inQueue(main?.redrive?.deadLetterQueue ?? ""),
     drainMs: performance.now() - begin,
+  };
+}
+
+/** As the templates give them to the functions. */
+function rankingOf({ model }: Stage): { readonly list: string; readonly margin: number } {
+  const { environment } = model.functions.find(({ artefact }) => artefact === "enforcer") ?? {};
+  return {
+    list: String(environment?.LIST_NAME),
+    margin: Number(environment?.SCORE_HALF_LIFE) * 1000 * MARGIN,
   };
 }

@@ -11,16 +11,18 @@ import {
   type Queue,
   QueueUnavailableError,
 } from "../../shared/aws/queue.ts";
+import { parseCidr } from "../../shared/domain/cidr.ts";
+import type { Message } from "../../shared/domain/decide.ts";
 import { unblocksOver } from "../support/endpoint.ts";
 import { createMemoryTable } from "../support/memoryTable.ts";
-import { NOW, reportOf } from "../support/reports.ts";
+import { NOW, type ReportChange, reportOf } from "../support/reports.ts";
 import { makeQueue } from "../support/resources.ts";
 
 /*
  * The queue's adapters on fauxqs, with the queues as infra/queue.yml defines them.
  */
 
-const ACL = "acl-0123456789abcdef0";
+const LIST = "portcullis-dev";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
 let sqs: SQSClient;
@@ -40,18 +42,20 @@ beforeEach(async () => {
   deadUrl = await makeQueue(aws.clients, `dead-${count}.fifo`, "DeadLetterQueue");
 });
 
-const blockOf = (cidr: string, change: Parameters<typeof reportOf>[1] = {}) => ({
+const blockOf = (cidr: string, change: ReportChange = {}) => ({
   kind: "block" as const,
   ...reportOf(cidr, { seconds: 600, ...change }),
 });
 const unblockOf = (cidr: string, requestId: string) => ({
   kind: "unblock" as const,
-  cidr,
+  cidr: parseCidr(cidr),
   requestedAt: NOW,
   operator: "night-shift",
   holdUntil: 0,
   requestId,
 });
+/** The body of a message. */
+const asSent = <T extends Message>(message: T) => ({ ...message, cidr: message.cidr.text });
 const address = (n: number) => `203.0.113.${n}/32`;
 
 const receive = async (queueUrl = url) =>
@@ -69,15 +73,15 @@ const bodies = async (queueUrl = url) =>
   (await receive(queueUrl)).map(({ Body = "" }) => JSON.parse(Body));
 
 describe("createQueue", () => {
-  const queueOf = (shards = 1): Queue => createQueue(sqs, { url, aclId: ACL, shards });
+  const queueOf = (shards = 1): Queue => createQueue(sqs, { url, list: LIST, shards });
 
-  test("sends what the worker reads, in the ACL's group, with the deduplication id", async () => {
+  test("sends what the worker reads, in the list's group, with the deduplication id", async () => {
     const block = blockOf("2001:db8::/48", { reason: "ü 攻撃 🔥" });
     await queueOf().send(block, "id-1");
     const [received] = await receive();
     expect(v.parse(messageSchema, JSON.parse(received?.Body ?? ""))).toEqual(block);
     expect(received?.Attributes).toMatchObject({
-      MessageGroupId: ACL,
+      MessageGroupId: LIST,
       MessageDeduplicationId: "id-1",
     });
   });
@@ -90,18 +94,38 @@ describe("createQueue", () => {
     expect(await queueOf().sendAll(entries)).toEqual(Array(23).fill(true));
     const received = [...(await bodies()), ...(await bodies()), ...(await bodies())];
     expect(received.map(({ cidr }) => cidr)).toEqual(
-      entries.slice(0, received.length).map(({ message }) => message.cidr),
+      entries.slice(0, received.length).map(({ message }) => message.cidr.text),
     );
-    const nowhere = createQueue(sqs, { url: `${url}-gone`, aclId: ACL, shards: 1 });
+    const nowhere = createQueue(sqs, { url: `${url}-gone`, list: LIST, shards: 1 });
     expect(await nowhere.sendAll(entries.slice(0, 2))).toEqual([false, false]);
     expect(await queueOf().sendAll([])).toEqual([]);
   });
 
-  test("messages from before there were weights and holds are read as if they had none", () => {
-    const { weight: _, byOperator: __, ...block } = blockOf(address(1));
-    expect(v.parse(messageSchema, block)).toEqual({ ...block, weight: 1, byOperator: false });
-    const { holdUntil: ___, ...unblock } = unblockOf(address(1), "unblock-1");
-    expect(v.parse(messageSchema, unblock)).toEqual({ ...unblock, holdUntil: 0 });
+  test("messages from before there were weights, holds and counts are read as if they had none", () => {
+    const { weight: _, byOperator: __, count: ___, ...block } = asSent(blockOf(address(1)));
+    expect(v.parse(messageSchema, block)).toEqual(blockOf(address(1)));
+    const { holdUntil: ____, ...unblock } = asSent(unblockOf(address(1), "unblock-1"));
+    expect(v.parse(messageSchema, unblock)).toEqual(unblockOf(address(1), "unblock-1"));
+  });
+
+  test.each<[string, object]>([
+    ["no canonical address", { cidr: "203.0.113.9" }],
+    ["host bits", { cidr: "203.0.113.9/24" }],
+    ["too wide a range", { cidr: "203.0.0.0/15" }],
+    ["no address at all", { cidr: "nonsense" }],
+    ["an address that is no text", { cidr: { text: address(1) } }],
+    ["a count of nothing", { count: 0 }],
+    ["half a report", { count: 1.5 }],
+    ["a count above all", { count: 1_001 }],
+  ])("no message has %s", (_what, change) => {
+    const sent = asSent(blockOf(address(1)));
+    expect(v.is(messageSchema, sent)).toBe(true);
+    expect(v.is(messageSchema, { ...sent, ...change })).toBe(false);
+  });
+
+  test("an unblock may be of a range that is too wide to block", () => {
+    const unblock = unblockOf("203.0.0.0/8", "unblock-1");
+    expect(v.parse(messageSchema, asSent(unblock))).toEqual(unblock);
   });
 
   test.each(["攻撃 🔥", "\ufffe\uffff", "\ud83d", "\u007f\u0085\u2028", 'a "quoted" \\u0041'])(
@@ -115,7 +139,7 @@ describe("createQueue", () => {
   test("keeps the order in which messages were sent", async () => {
     const messages = Array.from({ length: 10 }, (_, i) => blockOf(address(i)));
     for (const [i, message] of messages.entries()) await queueOf().send(message, `id-${i}`);
-    expect(await bodies()).toEqual(messages);
+    expect(await bodies()).toEqual(messages.map(asSent));
   });
 
   test("gives out no further message of a group while some are being worked on", async () => {
@@ -137,7 +161,7 @@ describe("createQueue", () => {
     expect(await receive()).toHaveLength(2);
   });
 
-  test("keeps the order per address where an ACL has several groups", async () => {
+  test("keeps the order per address where a list has several groups", async () => {
     const queue = queueOf(4);
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n++) {
@@ -163,7 +187,7 @@ describe("createQueue", () => {
   });
 
   test("says that the queue is unavailable, and why, where there is none", async () => {
-    const queue = createQueue(sqs, { url: `${url}-missing`, aclId: ACL, shards: 1 });
+    const queue = createQueue(sqs, { url: `${url}-missing`, list: LIST, shards: 1 });
     const error = await queue.send(blockOf(address(1)), "id-1").catch((reason) => reason);
     expect(error).toBeInstanceOf(QueueUnavailableError);
     expect(error.cause).toBeInstanceOf(Error);
@@ -176,7 +200,7 @@ describe("createQueue", () => {
       credentials: { accessKeyId: "local", secretAccessKey: "local" },
       maxAttempts: 1,
     });
-    const queue = createQueue(nobody, { url, aclId: ACL, shards: 1 });
+    const queue = createQueue(nobody, { url, list: LIST, shards: 1 });
     await expect(queue.send(blockOf(address(1)), "id-1")).rejects.toThrow(QueueUnavailableError);
     nobody.destroy();
   });
@@ -185,8 +209,8 @@ describe("createQueue", () => {
 describe("the endpoint's fold across functions", () => {
   /** Warm functions that know nothing of each other but how many unblocks there were. */
   const functions = () => {
-    const queue = createQueue(sqs, { url, aclId: ACL, shards: 1 });
-    const unblocks = unblocksOver(createMemoryTable());
+    const queue = createQueue(sqs, { url, list: LIST, shards: 1 });
+    const unblocks = unblocksOver(createMemoryTable().unblockCount);
     return [
       createFold(queue, unblocks.instance()),
       createFold(queue, unblocks.instance()),
@@ -194,14 +218,14 @@ describe("the endpoint's fold across functions", () => {
     ] as const;
   };
 
-  test("the same word, told to two functions in one window, is one message", async () => {
+  test("equal reports to two functions in one window are one message", async () => {
     const [one, other] = functions();
     await one.send(blockOf(address(1), { requestId: "first" }));
     await other.send(blockOf(address(1), { requestId: "second" }));
     expect(await bodies()).toMatchObject([{ requestId: "first" }]);
   });
 
-  test("a longer, a more severe and a later word get through, whoever is told", async () => {
+  test("a longer, a more severe and a later report get through, whoever takes them", async () => {
     const [one, other] = functions();
     await one.send(blockOf(address(1)));
     await other.send(blockOf(address(1), { seconds: 900 }));
@@ -210,7 +234,7 @@ describe("the endpoint's fold across functions", () => {
     expect(await receive()).toHaveLength(4);
   });
 
-  test("block, unblock and the same block again are three messages, in order, whoever is told", async () => {
+  test("block, unblock and the same block again are three messages, in order, whoever takes them", async () => {
     const [one, other, third] = functions();
     await one.send(blockOf(address(1)));
     await other.sendUnblock(unblockOf(address(1), "unblock-1"));
@@ -223,7 +247,7 @@ describe("the endpoint's fold across functions", () => {
 describe("createDeadLetters", () => {
   const letter = {
     messageId: "0f6c0e4e-message",
-    group: ACL,
+    group: LIST,
     body: "{not JSON at all",
     reason: "invalid_json",
     detail: "The message is not JSON.",
@@ -239,7 +263,7 @@ describe("createDeadLetters", () => {
       // A group of its own, so that it hides no other when they are listed.
       Attributes: { MessageGroupId: letter.messageId },
       MessageAttributes: {
-        group: { DataType: "String", StringValue: ACL },
+        group: { DataType: "String", StringValue: LIST },
         reason: { DataType: "String", StringValue: "invalid_json" },
         detail: { DataType: "String", StringValue: "The message is not JSON." },
       },
@@ -277,17 +301,17 @@ describe("createDeadLetters", () => {
 });
 
 describe("groupOf", () => {
-  test("is the ACL's id where there is one shard", () => {
-    expect(groupOf(address(1), ACL, 1)).toBe(ACL);
+  test("is the list's name where there is one shard", () => {
+    expect(groupOf(address(1), LIST, 1)).toBe(LIST);
   });
 
-  test("is one of so many groups, always the same for an address", () => {
+  test("is one of as many groups as there are shards, always the same for an address", () => {
     const groups = new Set(
       Array.from({ length: 250 }, (_, n) => {
-        expect(groupOf(address(n), ACL, 5)).toBe(groupOf(address(n), ACL, 5));
-        return groupOf(address(n), ACL, 5);
+        expect(groupOf(address(n), LIST, 5)).toBe(groupOf(address(n), LIST, 5));
+        return groupOf(address(n), LIST, 5);
       }),
     );
-    expect([...groups].toSorted()).toEqual([0, 1, 2, 3, 4].map((shard) => `${ACL}.${shard}`));
+    expect([...groups].toSorted()).toEqual([0, 1, 2, 3, 4].map((shard) => `${LIST}.${shard}`));
   });
 });

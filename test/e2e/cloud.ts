@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DescribeNetworkAclsCommand, EC2Client, type NetworkAclEntry } from "@aws-sdk/client-ec2";
+import { WAFV2Client } from "@aws-sdk/client-wafv2";
 import type { Stack } from "../../infra/local/cloud.ts";
 import { poll } from "../../infra/local/waiting.ts";
 
@@ -14,17 +15,52 @@ const START_MS = 90_000;
 const ROOT = new URL("../../", import.meta.url);
 const credentials = { accessKeyId: "local", secretAccessKey: "local" };
 
+/** What `GET /blacklist` says of a block. */
+export type ListedBlock = {
+  readonly cidr: string;
+  readonly state: string;
+  readonly ruleNumber: number | null;
+  readonly severity: number;
+  readonly coveredBy?: string;
+  readonly targets: Readonly<Record<string, { state: string; ruleNumber?: number; why?: string }>>;
+};
+
+/** What it says of a target. */
+export type ListedTarget = {
+  readonly id: string;
+  readonly kind: string;
+  readonly problem?: string;
+  readonly enforced: number;
+  readonly waiting: number;
+  readonly shadowed: number;
+};
+
+export type Listed = {
+  readonly mode: string;
+  readonly targets: readonly ListedTarget[];
+  readonly blocks: readonly ListedBlock[];
+};
+
 export type TestCloud = {
   readonly stack: Stack;
   readonly dir: string;
+  /** A person's way to the ACLs and IP sets. */
+  readonly ec2: EC2Client;
+  readonly wafv2: WAFV2Client;
   /** Calls the API as a detector; `init` as for fetch, `token` overrides. */
   call(path: string, init?: RequestInit & { token?: string | null }): Promise<Response>;
   /** Blocks by JSON body; the answer's status and body. */
   block(fields: object): Promise<{ status: number; body: Record<string, unknown> }>;
-  /** The ACL's inbound entries, lowest number first. */
-  entries(): Promise<NetworkAclEntry[]>;
+  /** The list as an operator sees it. */
+  list(query?: string): Promise<Listed>;
+  /** The inbound entries of an ACL, lowest number first; of the first ACL where none is named. */
+  entries(aclId?: string): Promise<NetworkAclEntry[]>;
   /** The ranges denied inbound by rules in our number range, by rule number. */
-  denied(): Promise<string[]>;
+  denied(aclId?: string): Promise<string[]>;
+  /** Orders failures and limits of an emulator. */
+  control(engine: "ec2" | "wafv2", orders: object): Promise<void>;
+  /** The values that a metric of the enforcer has had since a moment in milliseconds, in their order. */
+  metric(name: string, sinceMs?: number): number[];
   /** The lines of a function's log. */
   log(name: "blacklist" | "worker" | "enforcer"): string;
   kill(): Promise<void>;
@@ -71,10 +107,12 @@ export async function startTestCloud(
     throw new Error(`The local cloud did not start:\n${output}`);
   }
 
-  const ec2 = new EC2Client({ endpoint: stack.endpoints.ec2, region: stack.region, credentials });
-  const entries = async () => {
+  const { region } = stack;
+  const ec2 = new EC2Client({ endpoint: stack.endpoints.ec2, region, credentials });
+  const wafv2 = new WAFV2Client({ endpoint: stack.endpoints.wafv2, region, credentials });
+  const entries = async (aclId: string = stack.aclId) => {
     const { NetworkAcls } = await ec2.send(
-      new DescribeNetworkAclsCommand({ NetworkAclIds: [stack.aclId] }),
+      new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
     );
     return (NetworkAcls?.[0]?.Entries ?? [])
       .filter(({ Egress }) => !Egress)
@@ -86,11 +124,36 @@ export async function startTestCloud(
       redirect: "manual",
       headers: { ...(token && { authorization: `Bearer ${token}` }), ...init.headers },
     });
+  const log: TestCloud["log"] = (name) => readFileSync(join(dir, "logs", `${name}.log`), "utf8");
   return {
     stack,
     dir,
+    ec2,
+    wafv2,
     call,
     entries,
+    log,
+    async list(query = "") {
+      const response = await call(`/blacklist${query}`, { token: stack.operatorToken });
+      if (response.status !== 200) throw new Error(`GET /blacklist: ${response.status}`);
+      return (await response.json()) as Listed;
+    },
+    async control(engine, orders) {
+      const response = await fetch(new URL("/_control", stack.endpoints[engine]), {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(orders),
+      });
+      if (!response.ok) throw new Error(`/_control: ${response.status} ${await response.text()}`);
+    },
+    metric(name, sinceMs = 0) {
+      return log("enforcer")
+        .split("\n")
+        .filter((line) => line.startsWith('{"_aws"') && line.endsWith("}"))
+        .map((line) => JSON.parse(line))
+        .filter(({ _aws, [name]: value }) => _aws.Timestamp >= sinceMs && value !== undefined)
+        .map(({ [name]: value }) => value as number);
+    },
     async block(fields) {
       const response = await call("/blacklistip", {
         method: "POST",
@@ -99,18 +162,18 @@ export async function startTestCloud(
       });
       return { status: response.status, body: (await response.json()) as Record<string, unknown> };
     },
-    async denied() {
-      return (await entries())
+    async denied(aclId) {
+      return (await entries(aclId))
         .filter(({ RuleAction, RuleNumber = 0 }) => RuleAction === "deny" && RuleNumber < 100)
         .map(({ CidrBlock, Ipv6CidrBlock }) => CidrBlock ?? Ipv6CidrBlock ?? "");
     },
-    log: (name) => readFileSync(join(dir, "logs", `${name}.log`), "utf8"),
     async kill() {
       await end(child, "SIGKILL");
     },
     async stop() {
       await end(child, "SIGTERM");
       ec2.destroy();
+      wafv2.destroy();
       rmSync(dir, { recursive: true, force: true });
     },
   };
@@ -124,7 +187,7 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   await Promise.race([exited, tooLate.then(() => child.kill("SIGKILL"))]);
 }
 
-/** Waits until `holds`, at most so many seconds; the test fails with `what` otherwise. */
+/** Waits until `holds`, at most `seconds`; the test fails with `what` otherwise. */
 export async function eventually(
   what: string,
   seconds: number,

@@ -10,9 +10,13 @@ const CHOSEN = [
   "SendMessage, runner killed after",
   "PutItem block, runner killed after",
   "PutItem state, runner killed after",
+  "UpdateIPSet, runner killed after",
   "endpoint → table, engine down",
   "worker → table, engine down",
   "enforcer → EC2, answer lost after the effect",
+  "enforcer → WAF, answer lost after the effect",
+  "enforcer → WAF, blocks end while answers are lost",
+  "enforcer → WAF, blocks end before they take effect",
   "queue → worker, duplicated delivery",
   "queue → worker, poison messages",
 ];

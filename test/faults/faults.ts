@@ -10,16 +10,17 @@ import { type Lane, startLane } from "./lane.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
 // npm run faults: every fault at every hop, each in a storm, several storms side by side. Arguments:
-// words of the scenarios to run; without any, all of them, and they are written to .local/faults.json.
+// parts of the names of the scenarios to run; without any, all of them, and they are written to
+// .local/faults.json.
 
 const LANES = 4;
 
 // The clouds that it starts end when this process exits, not when it is killed.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 
-const words = process.argv.slice(2);
+const parts = process.argv.slice(2);
 const scenarios = SCENARIOS.filter(({ hop, fault }) =>
-  words.every((word) => `${hop} ${fault}`.includes(word)),
+  parts.every((part) => `${hop} ${fault}`.includes(part)),
 );
 const begin = performance.now();
 await packageServices(join(PROJECT_ROOT, ".local", "faults", "code"));
@@ -40,7 +41,7 @@ for (const { hop, fault, lost, wrong } of results) {
 }
 const failed = results.filter(({ lost, wrong }) => lost.length + wrong.length > 0).length;
 console.log(`${results.length} storms, ${failed} failed, in ${seconds} s: ${machineText()}.`);
-if (words.length === 0) {
+if (parts.length === 0) {
   const date = new Date().toISOString();
   writeJson(join(PROJECT_ROOT, ".local", "faults.json"), {
     ...{ date, seconds, machine: machine(), results },

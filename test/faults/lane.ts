@@ -6,18 +6,32 @@ import {
   type NetworkAclEntry,
 } from "@aws-sdk/client-ec2";
 import { SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
+import { CreateIPSetCommand, GetIPSetCommand, ListIPSetsCommand } from "@aws-sdk/client-wafv2";
 import { type Clients, createClients } from "../../infra/local/clients.ts";
 import { startEngineProcess } from "../../infra/local/engines/child.ts";
 import { startEngines } from "../../infra/local/engines.ts";
+import { provideAcls } from "../../infra/local/targets.ts";
 import { pause } from "../../infra/local/waiting.ts";
 import { newDir, startTestCloud, type TestCloud } from "../e2e/cloud.ts";
-import { type Choose, startProxy } from "./proxy.ts";
+import { type Call, type Choose, startProxy } from "./proxy.ts";
 
-const ACL_ID = "acl-0a1b2c3d4e5f60718";
 const REGION = "us-east-1";
+/** What the local cloud's stage calls its list of blocks. */
+export const LIST = "portcullis-dev";
 export const RULE_LIMIT = 12;
 
-/** Rules that a person has put among ours; nobody may touch them. */
+/** The network ACLs: the emulator's default one, and one that is made for the campaign. */
+export const ACL_IDS = ["acl-0a1b2c3d4e5f60718", "acl-0bbbbbbbbbbbbbbbb"] as const;
+
+/** The pair of IP sets, by its name. */
+export const IP_SETS = "edge";
+/** WAF grants one creation a second. */
+const CREATE_EVERY_MS = 1_100;
+
+/** What a person denies in each set of the pair; it must stay. */
+export const PERSONS_ADDRESSES = { 4: "192.0.2.9/32", 6: "2001:db8::9/128" } as const;
+
+/** Rules that a person has put among ours in each ACL; nobody may touch them. */
 export const PERSONS: readonly NetworkAclEntry[] = [
   { RuleNumber: 5, RuleAction: "deny", Protocol: "-1", CidrBlock: "192.0.2.7/32", Egress: false },
   { RuleNumber: 7, RuleAction: "allow", Protocol: "-1", CidrBlock: "192.0.2.8/32", Egress: false },
@@ -42,11 +56,14 @@ export type Lane = {
   readonly dir: string;
   /** What the proxies do from now on. */
   choose: Choose;
-  /** Resolves with true once the runner has been killed, false after so many milliseconds. */
+  /** Resolves with true once the runner has been killed, with false where it is not within the time. */
   killed(withinMs: number): Promise<boolean>;
   kill(): Promise<void>;
   restart(): Promise<void>;
-  entries(): Promise<NetworkAclEntry[]>;
+  /** The inbound rules of an ACL below the default ones. */
+  entries(aclId: string): Promise<NetworkAclEntry[]>;
+  /** The addresses of one set of the pair, as WAF spells them. */
+  addresses(family: 4 | 6): Promise<string[]>;
   stop(): Promise<void>;
 };
 
@@ -69,14 +86,7 @@ export async function startLane(): Promise<Lane> {
     env: { AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url },
   });
   const clients = createClients(engines.endpoints, REGION);
-  for (const entry of PERSONS) {
-    await clients.ec2.send(
-      new CreateNetworkAclEntryCommand({
-        ...{ NetworkAclId: ACL_ID, RuleNumber: entry.RuleNumber, RuleAction: entry.RuleAction },
-        ...{ Protocol: entry.Protocol, CidrBlock: entry.CidrBlock, Egress: false },
-      }),
-    );
-  }
+  await provideTargets(clients, engines.endpoints.ec2);
 
   const atEngine = (queueUrl: string) =>
     new URL(new URL(queueUrl).pathname, engines.endpoints.sqs).href;
@@ -85,12 +95,13 @@ export async function startLane(): Promise<Lane> {
     isKilled = true;
     await cloud.kill();
   };
-  const proxy = (service: "sqs" | "dynamodb" | "ec2" | "ssm") =>
+  const proxy = (service: Call["service"]) =>
     startProxy(service, engines.endpoints[service], (call) => lane.choose(call), kill);
   const proxies = {
     sqs: await proxy("sqs"),
     dynamodb: await proxy("dynamodb"),
     ec2: await proxy("ec2"),
+    wafv2: await proxy("wafv2"),
     ssm: await proxy("ssm"),
   };
   const env = {
@@ -98,8 +109,10 @@ export async function startLane(): Promise<Lane> {
     AWS_ENDPOINT_URL_DYNAMODB: proxies.dynamodb.url,
     AWS_ENDPOINT_URL_DYNAMODB_STREAMS: proxies.dynamodb.url,
     AWS_ENDPOINT_URL_EC2: proxies.ec2.url,
+    AWS_ENDPOINT_URL_WAFV2: proxies.wafv2.url,
     AWS_ENDPOINT_URL_SSM: proxies.ssm.url,
-    ACL_ID,
+    ACL_ID: ACL_IDS.join(","),
+    WAF_IP_SETS: IP_SETS,
     RULE_LIMIT: String(RULE_LIMIT),
     RECONCILE_SECONDS: "5",
   };
@@ -139,13 +152,22 @@ export async function startLane(): Promise<Lane> {
       await setVisibility(TEMPLATE_VISIBILITY_SECONDS);
       await start();
     },
-    async entries() {
+    async entries(aclId) {
       const { NetworkAcls } = await clients.ec2.send(
-        new DescribeNetworkAclsCommand({ NetworkAclIds: [ACL_ID] }),
+        new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
       );
       return (NetworkAcls?.[0]?.Entries ?? []).filter(
         ({ Egress, RuleNumber = 0 }) => !Egress && RuleNumber < 100,
       );
+    },
+    async addresses(family) {
+      const Name = nameOf(family);
+      const { IPSets } = await clients.wafv2.send(new ListIPSetsCommand({ Scope: "REGIONAL" }));
+      const Id = IPSets?.find((set) => set.Name === Name)?.Id;
+      const { IPSet } = await clients.wafv2.send(
+        new GetIPSetCommand({ Name, Scope: "REGIONAL", Id }),
+      );
+      return IPSet?.Addresses ?? [];
     },
     async stop() {
       await cloud?.stop();
@@ -160,4 +182,29 @@ export async function startLane(): Promise<Lane> {
     throw error;
   });
   return lane;
+}
+
+const nameOf = (family: 4 | 6) => `${IP_SETS}-v${family}`;
+
+/** ACLs and IP sets as they are before Portcullis comes: with what a person has put there. */
+async function provideTargets({ ec2, wafv2 }: Clients, ec2Url: string): Promise<void> {
+  await provideAcls(ec2Url, ACL_IDS);
+  for (const NetworkAclId of ACL_IDS) {
+    for (const { RuleNumber, RuleAction, Protocol, CidrBlock, Egress } of PERSONS) {
+      const rule = { RuleNumber, RuleAction, Protocol, CidrBlock, Egress };
+      await ec2.send(new CreateNetworkAclEntryCommand({ NetworkAclId, ...rule }));
+    }
+  }
+  for (const family of [4, 6] as const) {
+    await wafv2.send(
+      new CreateIPSetCommand({
+        Name: nameOf(family),
+        Scope: "REGIONAL",
+        Description: "Managed by Portcullis",
+        IPAddressVersion: `IPV${family}`,
+        Addresses: [PERSONS_ADDRESSES[family]],
+      }),
+    );
+    await pause(CREATE_EVERY_MS);
+  }
 }

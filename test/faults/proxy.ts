@@ -11,7 +11,7 @@ import { pause } from "../../infra/local/waiting.ts";
 
 /** A call to an engine, as far as faults tell calls apart. */
 export type Call = {
-  readonly service: "sqs" | "dynamodb" | "ec2" | "ssm";
+  readonly service: "sqs" | "dynamodb" | "ec2" | "wafv2" | "ssm";
   readonly action: string;
   readonly body: string;
 };
@@ -24,6 +24,7 @@ export type Call = {
  *     throttle       the engine answers its own throttling error, and has done nothing
  *     expired        DynamoDB answers that the stream's iterator has expired
  *     lostAnswer     it takes effect, and is answered too late for any client
+ *     belated        the connection is cut, and it takes effect long after all attempts have failed
  *     slow           it takes effect, and is answered late
  *     twice          it takes effect twice
  *     killBefore     the runner is killed, and the engine never hears of it
@@ -35,6 +36,7 @@ export type Fault =
   | "throttle"
   | "expired"
   | "lostAnswer"
+  | "belated"
   | "slow"
   | "twice"
   | "killBefore"
@@ -44,8 +46,10 @@ export type Fault =
 export type Choose = (call: Call) => Fault | undefined;
 
 /** Later than any of the product's clients waits for one answer. */
-const TOO_LATE_MS = 4_000;
-/** Sooner. */
+const TOO_LATE_MS = 5_500;
+/** Later than all attempts of a client together, where each fails at once. */
+const BELATED_MS = 8_000;
+/** Sooner than a client gives up. */
 const LATE_MS = 300;
 
 /** Passes calls on to an engine, but for those that the campaign chooses. */
@@ -79,6 +83,11 @@ export async function startProxy(
         await pass();
         await pause(TOO_LATE_MS);
         response.destroy();
+        break;
+      case "belated":
+        response.destroy();
+        await pause(BELATED_MS);
+        await pass();
         break;
       case "slow":
         await pause(LATE_MS);
@@ -144,11 +153,12 @@ function errorOf(service: Call["service"], fault: "error" | "throttle" | "expire
     return { status, headers: { "content-type": "text/xml" }, bytes };
   }
   const types = {
-    error: [500, "InternalServerError"],
+    error: [500, service === "wafv2" ? "WAFInternalErrorException" : "InternalServerError"],
     throttle: [400, "ThrottlingException"],
     expired: [400, "com.amazonaws.dynamodb.v20120810#ExpiredIteratorException"],
   } as const;
   const [status, __type] = types[fault];
   const bytes = JSON.stringify({ __type, message: "Failed by order" });
-  return { status, headers: { "content-type": "application/x-amz-json-1.0" }, bytes };
+  const version = service === "wafv2" || service === "ssm" ? "1.1" : "1.0";
+  return { status, headers: { "content-type": `application/x-amz-json-${version}` }, bytes };
 }

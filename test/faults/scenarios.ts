@@ -4,7 +4,8 @@ import { DeleteItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { pause } from "../../infra/local/waiting.ts";
 import { listDeadLetters } from "../../infra/replay/deadLetters.ts";
-import type { Lane } from "./lane.ts";
+import { textOf } from "./invariant.ts";
+import { type Lane, LIST } from "./lane.ts";
 import type { Call, Choose, Fault } from "./proxy.ts";
 import type { Promised } from "./storm.ts";
 
@@ -32,24 +33,26 @@ const calls =
   (call) =>
     call.service === service && pattern.test(call.action) && body.test(call.body);
 
+/** What names the main queue in a call, and no other queue. */
+const QUEUE = new RegExp(`/${LIST}\\.fifo"`);
+const WAKE_UPS = new RegExp(`/${LIST}-wake-ups"`);
+
 /** The pipeline's hops, in the order in which a block takes them. */
 const HOPS: Readonly<Record<string, Matches>> = {
-  "endpoint → queue": (call) =>
-    calls("sqs", /^SendMessage/)(call) && !call.body.includes("-dead.fifo"),
+  "endpoint → queue": calls("sqs", /^SendMessage/, QUEUE),
   "endpoint → table": calls("dynamodb", /^(GetItem|UpdateItem)$/, /#unblocks/),
-  "queue → worker": calls("sqs", /^(ReceiveMessage|DeleteMessageBatch)$/),
-  "worker → table": calls(
-    "dynamodb",
-    /^(BatchGetItem|PutItem|DeleteItem)$/,
-    /block#|BatchGet|Keys/,
-  ),
+  "queue → worker": calls("sqs", /^(ReceiveMessage|DeleteMessageBatch)$/, QUEUE),
+  // The worker alone reads what is remembered of offenders, and writes blocks.
+  "worker → table": calls("dynamodb", /^(BatchGetItem|PutItem|DeleteItem)$/, /"offender#|block#/),
   "table → enforcer": calls("dynamodb", /^(DescribeStream|GetShardIterator|GetRecords)$/),
   "enforcer → table": calls(
     "dynamodb",
     /^(GetItem|Query|PutItem|UpdateItem)$/,
-    /"state"|#rank|offender#/,
+    /"target#|"network#|#rank|"offender#/,
   ),
   "enforcer → EC2": calls("ec2", /./),
+  "enforcer → WAF": calls("wafv2", /./),
+  "enforcer → wake-ups → enforcer": calls("sqs", /./, WAKE_UPS),
   "functions → parameters": calls("ssm", /./),
 };
 
@@ -80,6 +83,12 @@ const eachHopAndFault = Object.entries(HOPS).flatMap(([hop, matches]) =>
 
 const forMinutes = [
   during(
+    "enforcer → WAF",
+    "throttled for minutes",
+    (call) => (calls("wafv2", /^UpdateIPSet$/)(call) ? "throttle" : undefined),
+    1.5 * MINUTE_MS,
+  ),
+  during(
     "enforcer → EC2",
     "throttled for minutes",
     (call) => (calls("ec2", /Entry$/)(call) ? "throttle" : undefined),
@@ -99,22 +108,26 @@ const forMinutes = [
  */
 const AWAITS: Readonly<Record<string, Matches>> = {
   "GetItem unblocks": calls("dynamodb", /^GetItem$/, /#unblocks/),
-  SendMessage: calls("sqs", /^SendMessage$/),
-  ReceiveMessage: calls("sqs", /^ReceiveMessage$/),
-  BatchGetItem: calls("dynamodb", /^BatchGetItem$/),
-  "PutItem block": calls("dynamodb", /^PutItem$/, /block#/),
-  DeleteMessageBatch: calls("sqs", /^DeleteMessageBatch$/),
+  SendMessage: calls("sqs", /^SendMessage$/, QUEUE),
+  ReceiveMessage: calls("sqs", /^ReceiveMessage$/, QUEUE),
+  BatchGetItem: calls("dynamodb", /^BatchGetItem$/, /"offender#/),
+  "PutItem block": calls("dynamodb", /^PutItem$/, /"block#/),
+  DeleteMessageBatch: calls("sqs", /^DeleteMessageBatch$/, QUEUE),
   GetRecords: calls("dynamodb", /^GetRecords$/),
-  "GetItem state": calls("dynamodb", /^GetItem$/, /"state"/),
+  "GetItem state": calls("dynamodb", /^GetItem$/, /"target#/),
   Query: calls("dynamodb", /^Query$/),
   DescribeNetworkAcls: calls("ec2", /^DescribeNetworkAcls$/),
   DescribeVpcs: calls("ec2", /^DescribeVpcs$/),
-  "PutItem state": calls("dynamodb", /^PutItem$/, /"state"/),
+  "PutItem state": calls("dynamodb", /^PutItem$/, /"target#/),
   ReplaceNetworkAclEntry: calls("ec2", /^ReplaceNetworkAclEntry$/),
   CreateNetworkAclEntry: calls("ec2", /^CreateNetworkAclEntry$/),
   DeleteNetworkAclEntry: calls("ec2", /^DeleteNetworkAclEntry$/),
-  DeleteItem: calls("dynamodb", /^DeleteItem$/, /block#/),
-  "UpdateItem offender": calls("dynamodb", /^UpdateItem$/, /offender#/),
+  GetIPSet: calls("wafv2", /^GetIPSet$/),
+  UpdateIPSet: calls("wafv2", /^UpdateIPSet$/),
+  "SendMessage wake-up": calls("sqs", /^SendMessage$/, WAKE_UPS),
+  DeleteItem: calls("dynamodb", /^DeleteItem$/, /"block#/),
+  "UpdateItem offender": calls("dynamodb", /^UpdateItem$/, /"offender#/),
+  "PutItem unblock": calls("dynamodb", /^PutItem$/, /"unblock#/),
   "UpdateItem unblocks": calls("dynamodb", /^UpdateItem$/, /#unblocks/),
 };
 
@@ -152,7 +165,7 @@ const nowSeconds = () => Math.floor(Date.now() / 1000);
 
 /** A message as the endpoint queues it. */
 const messageOf = (cidr: string, change: object = {}) => ({
-  ...{ kind: "block", cidr, family: cidr.includes(":") ? 6 : 4, severity: 9, reason: "fault" },
+  ...{ kind: "block", cidr, severity: 9, reason: "fault" },
   ...{ detector: "campaign", weight: 1, byOperator: false, requestId: `by-hand-${cidr}` },
   ...{ reportedAt: Date.now(), expiresAt: nowSeconds() + HOUR, ...change },
 });
@@ -162,7 +175,7 @@ async function queue(lane: Lane, body: string): Promise<void> {
     new SendMessageCommand({
       QueueUrl: lane.queues().main,
       MessageBody: body,
-      MessageGroupId: lane.cloud().stack.aclId,
+      MessageGroupId: LIST,
       MessageDeduplicationId: crypto.randomUUID(),
     }),
   );
@@ -175,7 +188,7 @@ const poisonOf = (run: number): readonly string[] =>
     messageOf(`46.${run}.0.0/8`),
     messageOf(`46.${run}.0.3/32`, { severity: 1e300 }),
     messageOf(`46.${run}.0.4/32`, { expiresAt: "tomorrow" }),
-    messageOf(`46.${run}.0.5/32`, { family: 6 }),
+    messageOf(`46.${run}.0.5/32`, { weight: -1 }),
   ]
     // The same texts when they are looked for.
     .map((message) => JSON.stringify({ ...message, reportedAt: run }))
@@ -189,8 +202,8 @@ const poisonMessages: Scenario = {
     for (const poison of poisonOf(run)) await queue(lane, poison);
   },
   async verify(lane, run) {
-    const { letters } = await listDeadLetters(lane.clients.sqs, lane.queues().dead);
-    const reasons = new Map(letters.map(({ body, reason }) => [body, reason]));
+    const { deadLetters } = await listDeadLetters(lane.clients.sqs, lane.queues().dead);
+    const reasons = new Map(deadLetters.map(({ body, reason }) => [body, reason]));
     return poisonOf(run)
       .filter((body) => !/^invalid_/.test(reasons.get(body) ?? ""))
       .map((body) => `no dead letter: ${body}`);
@@ -217,7 +230,7 @@ const poisonRecords: Scenario = {
   hop: "table → enforcer",
   fault: "poison stream records",
   async harm(lane, _promised, run) {
-    const { aclId, tableName: TableName } = lane.cloud().stack;
+    const { tableName: TableName } = lane.cloud().stack;
     const good = { family: { N: "4" }, expiresAt: { N: String(nowSeconds() + HOUR) } };
     const bad = [
       {},
@@ -228,7 +241,7 @@ const poisonRecords: Scenario = {
       { rank: { S: "#" }, hits: { M: {} } },
     ];
     const keys = bad.map((_item, index) => ({
-      aclId: { S: aclId },
+      list: { S: LIST },
       sk: { S: `block#47.${run}.0.${index}/32` },
     }));
     const { dynamodb } = lane.clients;
@@ -240,6 +253,41 @@ const poisonRecords: Scenario = {
     for (const Key of keys) await dynamodb.send(new DeleteItemCommand({ TableName, Key }));
   },
 };
+
+/** How long the blocks last that come and go while answers are lost, in seconds. */
+const SHORT_SECONDS = 4;
+const shortOf = (run: number) => [`51.${run}.0.0/32`, `2a01:${(run + 1).toString(16)}::/128`];
+
+/**
+ * Blocks come and go while nobody can say whether a set was updated: what is ours must not be taken for
+ * a person's, or it would stay for ever.
+ */
+const endsWithoutAnswers = (
+  [
+    ["blocks end while answers are lost", "lostAnswer"],
+    ["blocks end before they take effect", "belated"],
+  ] as const
+).map(
+  ([fault, effect]): Scenario => ({
+    hop: "enforcer → WAF",
+    fault,
+    async harm(lane, _promised, run) {
+      lane.choose = (call) => (calls("wafv2", /^UpdateIPSet$/)(call) ? effect : undefined);
+      const expiresAt = nowSeconds() + SHORT_SECONDS;
+      for (const cidr of shortOf(run)) {
+        await queue(lane, JSON.stringify(messageOf(cidr, { expiresAt })));
+      }
+      await pause(6 * SHORT_SECONDS * 1_000);
+      lane.choose = () => undefined;
+    },
+    async verify(lane, run) {
+      const there = [...(await lane.addresses(4)), ...(await lane.addresses(6))].map(textOf);
+      return shortOf(run)
+        .filter((cidr) => there.includes(cidr))
+        .map((cidr) => `ended, and still in a set: ${cidr}`);
+    },
+  }),
+);
 
 const expiredIterator = during("table → enforcer", "expired iterator", ({ action }) =>
   action === "GetRecords" ? "expired" : undefined,
@@ -300,6 +348,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...deadLetterFaults,
   poisonMessages,
   poisonRecords,
+  ...endsWithoutAnswers,
   expiredIterator,
   duplicates,
   disorder,

@@ -32,7 +32,7 @@ export const newPromises = (): Promised => ({
 /**
  * A storm of about 150 requests for 36 addresses: each several times, some severer than before, some
  * for a few seconds only, some together in one request; at the end some are unblocked, and most of
- * these reported again in the very words from before. `pass` is called when a third of the storm is
+ * these reported again exactly as before. `pass` is called when a third of the storm is
  * through.
  */
 export async function storm(
@@ -43,14 +43,14 @@ export async function storm(
 ): Promise<void> {
   const random = createRandom(run);
   const addresses = addressesOf(run);
-  const words = addresses.map((ip, index) => ({
+  const usual = addresses.map((ip, index) => ({
     ip,
     severity: random.between(1, 8),
     expiryTime: index % 6 === 0 ? random.between(3, 6) : 600,
   }));
-  const reports: Report[][] = words.flatMap((word) =>
+  const reports: Report[][] = usual.flatMap((one) =>
     Array.from({ length: random.between(3, 5) }, (_, time) => [
-      time === 3 ? { ...word, severity: word.severity + 2 } : word,
+      time === 3 ? { ...one, severity: one.severity + 2 } : one,
     ]),
   );
   const some = () => random.between(0, addresses.length - 11);
@@ -63,10 +63,10 @@ export async function storm(
     await report(lane, promised, requests[index] ?? []);
     if (++sent === Math.ceil(requests.length / 3)) pass();
   });
-  const unblocked = words.filter((_, index) => UNBLOCKED.includes(index));
+  const unblocked = usual.filter((_, index) => UNBLOCKED.includes(index));
   // All at once, so that unblock and report reach different instances of the endpoint.
   await Promise.all(unblocked.map(({ ip }) => unblock(lane, promised, ip)));
-  await Promise.all(unblocked.slice(2).map((word) => report(lane, promised, [word])));
+  await Promise.all(unblocked.slice(2).map((one) => report(lane, promised, [one])));
 }
 
 /** Every address of a run is its own; no two are neighbours, so that none merge. */

@@ -4,16 +4,18 @@ import { createApp } from "../../services/blacklist/app.ts";
 import type { Blacklist } from "../../services/blacklist/blacklist.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
 import { createUnblocks } from "../../services/blacklist/unblocks.ts";
-import { type Message, type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
+import { type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
+import type { Message } from "../../shared/domain/decide.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import { createMemoryTable } from "./memoryTable.ts";
 import { NOW } from "./reports.ts";
 import { DETECTOR_TOKEN, TOKEN_LIST } from "./tokens.ts";
 
 export const SOURCE_IP = "198.51.100.7";
+export const ACL = "acl-0123456789abcdef0";
 
-/** A queue that keeps what it is sent, and fails while it is told to. */
+/** A queue that keeps what it is sent, and fails while it has a failure. */
 export function fakeQueue() {
   const queue = {
     sent: [] as { message: Message; deduplicationId: string }[],
@@ -34,18 +36,18 @@ export function fakeQueue() {
 export const queueDown = () => new QueueUnavailableError("The queue could not take the message.");
 
 /**
- * What makes an instance's count of the unblocks, over one table. Their clock stands still, but for
+ * What makes an instance's count of the unblocks, over one counter. Their clock stands still, but for
  * those who wait.
  */
 export function unblocksOver(
-  table: Parameters<typeof createUnblocks>[0],
+  counter: Parameters<typeof createUnblocks>[0],
   log: Parameters<typeof createUnblocks>[1] = new Logger({ logLevel: "SILENT" }),
 ) {
   let now = NOW;
   const wait = async (ms: number) => {
     now += ms;
   };
-  return { wait, instance: () => createUnblocks(table, log, () => now, wait) };
+  return { wait, instance: () => createUnblocks(counter, log, () => now, wait) };
 }
 
 export type Call = {
@@ -64,12 +66,14 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
   const tokens = createTokens({ get: async () => tokenList() }, "/tokens", log);
   const blacklist: Blacklist = {
-    fold: createFold(queue, unblocksOver(table).instance()),
+    fold: createFold(queue, unblocksOver(table.unblockCount).instance()),
     neverBlock: async () => SPECIAL_RANGES,
     expirySeconds: 3_600,
     maxExpirySeconds: 2_592_000,
     holdSeconds: 0,
-    table,
+    blocks: table.blocks,
+    states: table.states,
+    targets: [{ id: ACL, kind: "networkAcl" }],
     log,
     ...parts,
   };
@@ -79,8 +83,8 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
     now: NOW,
     queue,
     table,
-    /** What was queued, in order. */
-    messages: () => queue.sent.map(({ message }) => message),
+    /** What was queued, in order, with the addresses as texts. */
+    messages: () => queue.sent.map(({ message }) => ({ ...message, cidr: message.cidr.text })),
     call: (method: string, url: string, call: Call = {}) =>
       endpoint.answer(eventOf(method, url, call)),
     /** The answer to an event as API Gateway makes it. */

@@ -1,18 +1,17 @@
 import type { Report } from "../../shared/domain/block.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
+import type { EpochMillis, Seconds } from "../../shared/domain/time.ts";
 
-/** The moment at which tests begin, in epoch milliseconds. */
-export const NOW = 1_800_000_000_000;
+/** The moment at which tests begin. */
+export const NOW: EpochMillis = 1_800_000_000_000;
 
-/** A report of `cidr` that lasts a minute from `NOW` on, unless the test says otherwise. */
-export function reportOf(
-  cidr: string,
-  { seconds = 60, ...change }: Partial<Report> & { readonly seconds?: number } = {},
-): Report {
+export type ReportChange = Partial<Omit<Report, "cidr">> & { readonly seconds?: Seconds };
+
+/** A report of the address that lasts a minute from `NOW` on, unless the test says otherwise. */
+export function reportOf(cidr: string, { seconds = 60, ...change }: ReportChange = {}): Report {
   const reportedAt = change.reportedAt ?? NOW;
   return {
-    cidr,
-    family: parseCidr(cidr).family,
+    cidr: parseCidr(cidr),
     expiresAt: Math.floor(reportedAt / 1000) + seconds,
     reportedAt,
     severity: 5,
@@ -21,6 +20,7 @@ export function reportOf(
     weight: 1,
     byOperator: false,
     requestId: `request-${reportedAt - NOW}`,
+    count: 1,
     ...change,
   };
 }

@@ -2,12 +2,11 @@ import { describe, expect, test } from "@jest/globals";
 import {
   clairvoyant,
   decayedReports,
-  HALF_LIFE_MS,
+  HALF_LIFE,
   lastReportFirst,
   newestFirst,
 } from "./policies.ts";
 import { acl, blind, scaledDown, sixHours } from "./scenario.ts";
-import { scoreAfter } from "./score.ts";
 import { simulate } from "./simulate.ts";
 import { type Attempt, attemptsOf } from "./traffic.ts";
 
@@ -31,11 +30,11 @@ describe("the simulated attack", () => {
   });
 
   test.each([0, 500, 1000])("scaled down, with changes in force after %i ms", (delayMs) => {
-    const { traffic, detector, defence, halfLifeMs, foresightMs, seed } = scaledDown;
+    const { traffic, detector, defence, halfLife, foresightMs, seed } = scaledDown;
     const attempts = attemptsOf(traffic, seed);
     const play = (policy: Parameters<typeof simulate>[3]) =>
       simulate(attempts, detector, { ...defence, delayMs }, policy).attemptsStopped;
-    const ours = play(decayedReports({ halfLifeMs }));
+    const ours = play(decayedReports({ halfLife }));
     expect(ours).toBeGreaterThan(0.8 * play(clairvoyant(attempts, foresightMs)));
     expect(ours).toBeGreaterThan(3 * play(newestFirst));
   });
@@ -64,16 +63,8 @@ describe("two equal attackers and one slot", () => {
   test.each([0.2, 0.5, 1, 2])(
     "swap once in a margin of %s half-lives where it is blind",
     (margin) => {
-      const halfLives = (HOURS * 3_600_000) / HALF_LIFE_MS + 3;
+      const halfLives = (HOURS * 3_600_000) / HALF_LIFE + 3;
       expect(swaps(true, margin)).toBeLessThanOrEqual(halfLives / margin);
     },
   );
-});
-
-test("n reports at once score a half-life for each doubling, and one half-life later half as much", () => {
-  const halfLifeMs = 1000;
-  const at = (atMs: number, count = 1) => ({ atMs, count });
-  expect(scoreAfter(undefined, at(0, 8), halfLifeMs)).toBeCloseTo(3000);
-  expect(scoreAfter(0, at(0), halfLifeMs)).toBeCloseTo(1000);
-  expect(scoreAfter(1000, at(0, 2), halfLifeMs)).toBeCloseTo(2000);
 });

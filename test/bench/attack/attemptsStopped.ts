@@ -62,7 +62,7 @@ function figureOf(
   };
   if (!detector.isBlind) return figure;
   const isMet = ratio >= GOAL && isAhead && ours.changes <= lastReport.changes;
-  return { ...figure, goal: { text: `≥ ${GOAL}`, isMet } };
+  return { ...figure, goal: { text: `≥ ${GOAL}, and ahead`, isMet } };
 }
 
 const mean = (values: readonly number[]): number =>

@@ -1,7 +1,7 @@
 import type { Attempt } from "./traffic.ts";
 
 /** What a detector sends. */
-export type Report = {
+export type Sighted = {
   readonly address: string;
   readonly atMs: number;
   /** For how many attempts it stands: this one, and those folded since the last report. */
@@ -21,7 +21,7 @@ export type DetectorShape = {
 
 export type Detector = {
   /** To be called with every attempt in the order of time. */
-  notice(attempt: Attempt, isDenied: boolean): Report | undefined;
+  notice(attempt: Attempt, isDenied: boolean): Sighted | undefined;
 };
 
 type Sighting = {

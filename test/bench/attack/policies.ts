@@ -1,83 +1,123 @@
-import { strongest } from "./choose.ts";
-import { scoreAfter } from "./score.ts";
-import type { Policy, Wanted } from "./simulate.ts";
+import { applyReport, type Block, type BlockPolicy } from "../../../shared/domain/block.ts";
+import { choose } from "../../../shared/domain/choose.ts";
+import { type Cidr, contains } from "../../../shared/domain/cidr.ts";
+import { MARGIN, strongestFirst } from "../../../shared/domain/rank.ts";
+import type { EpochMillis, Millis } from "../../../shared/domain/time.ts";
+import { CANDIDATES_PER_SLOT } from "../../../shared/targets/networkAcl/target.ts";
+import type { Policy } from "./simulate.ts";
 import type { Attempt } from "./traffic.ts";
 
-/** What ours is set to, as measured (`node test/bench/attack/study.ts`). */
-export const HALF_LIFE_MS = 300_000;
-/** In half-lives. */
-export const MARGIN = 0.2;
-export const MAX_COUNT = 4;
+/** The default of `SCORE_HALF_LIFE` (infra/settings.yml). */
+export const HALF_LIFE: Millis = 300_000;
 
 /** The policies that ours is compared with. */
-export const newestFirst: Policy = ranked("newest first", ({ beganAtMs }) => beganAtMs);
-export const lastReportFirst: Policy = ranked("last report first", (block) => block.reportedAtMs);
-export const firstComeStays: Policy = ranked(
-  "first come stays",
-  ({ reportedAtMs }) => reportedAtMs,
-  Number.POSITIVE_INFINITY,
-);
+export const newestFirst = ordered("newest first", ({ firstSeenAt }) => firstSeenAt);
+export const lastReportFirst = ordered("last report first", ({ lastSeenAt }) => lastSeenAt);
+export const firstComeStays = ordered("first come stays", ({ lastSeenAt }) => lastSeenAt, 1e12);
 
-/** Ours: reports counted with exponential decay; a challenger must beat a holder by a margin. */
+/** Ours: the product's own score, order and choice. */
 export function decayedReports({
-  halfLifeMs = HALF_LIFE_MS,
+  halfLife = HALF_LIFE,
   margin = MARGIN,
-  maxCount = MAX_COUNT,
-  rankOf = ({ score }: Wanted) => score,
-  keepsScore = true,
+  accept = acceptWith(halfLife),
+  scoreOf = ({ score }) => score,
 }: {
-  readonly halfLifeMs?: number;
+  readonly halfLife?: Millis;
   /** By how many half-lives a challenger must beat a holder. */
   readonly margin?: number;
-  /** For how many attempts one report may count. */
-  readonly maxCount?: number;
-  readonly rankOf?: (block: Wanted) => number;
-  readonly keepsScore?: boolean;
+  readonly accept?: Policy["accept"];
+  /** What stands for the score in the order. */
+  readonly scoreOf?: (block: Block) => number;
 } = {}): Policy {
   return {
-    ...ranked("decayed reports", rankOf, margin * halfLifeMs),
-    keepsScore,
-    score: (before, { atMs, count }) =>
-      scoreAfter(before, { atMs, count: Math.min(count, maxCount) }, halfLifeMs),
+    name: "decayed reports",
+    accept,
+    choose(candidates, holders, slots) {
+      const ranked = inOrder(candidates, holders, scoreOf, margin * halfLife);
+      // As many as a converge reads.
+      const wanted = ranked.slice(0, slots * CANDIDATES_PER_SLOT).map(({ cidr }) => cidr);
+      return coveredBy(wanted, choose(wanted, { ranges: slots }));
+    },
   };
+}
+
+/** What the product makes of a report; blocks do not escalate here. */
+export function acceptWith(halfLife: Millis): Policy["accept"] {
+  const policy: BlockPolicy = { escalation: { factor: 1, max: 1 }, halfLife };
+  return (existing, report, strikes, score) =>
+    applyReport(existing, report, strikes, policy, report.reportedAt, score);
 }
 
 /** Chooses those with the most attempts in the time ahead: hardly to be beaten. */
 export function clairvoyant(attempts: readonly Attempt[], foresightMs = 600_000): Policy {
-  const timesMs = Map.groupBy(attempts, ({ address }) => address);
-  const attemptsFrom = (address: string, fromMs: number, toMs: number) => {
-    const own = timesMs.get(address) ?? [];
-    return firstFrom(own, toMs) - firstFrom(own, fromMs);
+  const byAddress = Map.groupBy(attempts, ({ address }) => `${address}/32`);
+  const lastAt = new Map(Array.from(byAddress, ([text, own]) => [text, own.at(-1)?.atMs ?? 0]));
+  const attemptsAhead = (text: string, from: EpochMillis) => {
+    const own = byAddress.get(text) ?? [];
+    return firstFrom(own, from + foresightMs) - firstFrom(own, from);
   };
   return {
     name: "clairvoyant",
     changesByItself: true,
-    score: () => 0,
-    choose: (candidates, holders, slots, nowMs) =>
-      strongest(candidates, slots, ({ address }) => {
-        const ahead = attemptsFrom(address, nowMs, nowMs + foresightMs);
-        return holders.has(address) ? ahead + 0.5 : ahead;
-      }),
+    accept: acceptWith(HALF_LIFE),
+    choose(candidates, holders, slots, now) {
+      const ahead = new Map<Block, number>();
+      for (const block of candidates) {
+        const { text } = block.cidr;
+        // Most have tried for the last time.
+        const isOver = (lastAt.get(text) ?? 0) < now;
+        if (!isOver || holders.has(text)) ahead.set(block, isOver ? 0 : attemptsAhead(text, now));
+      }
+      // Of two with as many attempts ahead, the holder.
+      const ranked = inOrder(ahead.keys(), holders, (block) => 2 * (ahead.get(block) ?? 0), 1);
+      return texts(ranked.slice(0, slots));
+    },
   };
 }
 
-/** @param margin by how much a challenger must beat a holder */
-function ranked(name: string, rankOf: (block: Wanted) => number, margin = 0): Policy {
+/**
+ * The product's order with another number in the place of the score.
+ *
+ * @param margin by how much a challenger must beat a holder
+ */
+function ordered(name: string, scoreOf: (block: Block) => number, margin = 0): Policy {
   return {
     name,
-    score: () => 0,
+    accept: acceptWith(HALF_LIFE),
     choose: (candidates, holders, slots) =>
-      strongest(candidates, slots, (block) =>
-        holders.has(block.address) ? rankOf(block) + margin : rankOf(block),
-      ),
+      texts(inOrder(candidates, holders, scoreOf, margin).slice(0, slots)),
   };
+}
+
+function inOrder(
+  blocks: Iterable<Block>,
+  holders: ReadonlySet<string>,
+  scoreOf: (block: Block) => number,
+  margin: number,
+): readonly { readonly cidr: Cidr }[] {
+  const ranked = Array.from(blocks, (block) => ({
+    cidr: block.cidr,
+    severity: block.severity,
+    score: scoreOf(block),
+  }));
+  return strongestFirst(ranked, ({ text }) => holders.has(text), margin);
+}
+
+const texts = (blocks: readonly { readonly cidr: Cidr }[]): ReadonlySet<string> =>
+  new Set(blocks.map(({ cidr }) => cidr.text));
+
+/** Those that the ranges deny, alone or merged. */
+function coveredBy(wanted: readonly Cidr[], ranges: readonly Cidr[]): ReadonlySet<string> {
+  const whole = new Set(ranges.map(({ text }) => text));
+  const isCovered = (cidr: Cidr) =>
+    whole.has(cidr.text) || ranges.some((range) => contains(range, cidr));
+  return new Set(wanted.filter(isCovered).map(({ text }) => text));
 }
 
 /** The index of the first attempt at this time or later. */
 function firstFrom(attempts: readonly Attempt[], fromMs: number): number {
   let low = 0;
   let high = attempts.length;
-  if ((attempts.at(-1)?.atMs ?? 0) < fromMs) return high;
   while (low < high) {
     const middle = (low + high) >> 1;
     if ((attempts[middle]?.atMs ?? 0) < fromMs) low = middle + 1;

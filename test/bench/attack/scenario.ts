@@ -1,3 +1,4 @@
+import type { Millis } from "../../../shared/domain/time.ts";
 import type { DetectorShape } from "./detector.ts";
 import type { Defence } from "./simulate.ts";
 import type { TrafficShape } from "./traffic.ts";
@@ -37,7 +38,7 @@ export const acl: Defence = { slots: 18, blockMs: HOUR_MS };
 
 /**
  * The same in 75 seconds and with four slots, for the running product, whose half-life is to be
- * `halfLifeMs`. Rates and times are not those of the six hours divided by one number: they are chosen
+ * `halfLife`. Rates and times are not those of the six hours divided by one number: they are chosen
  * so that an attacker is reported often while he is on, as in the six hours.
  *
  * Share stopped by when a change is in force, in the simulation of this seed:
@@ -50,7 +51,7 @@ export const acl: Defence = { slots: 18, blockMs: HOUR_MS };
  */
 export const scaledDown = {
   seed: 4,
-  halfLifeMs: 10_000,
+  halfLife: 10_000,
   foresightMs: 10_000,
   traffic: {
     lengthMs: 75_000,
@@ -67,7 +68,7 @@ export const scaledDown = {
   defence: { slots: 4, blockMs: 30_000 },
 } as const satisfies {
   seed: number;
-  halfLifeMs: number;
+  halfLife: Millis;
   foresightMs: number;
   traffic: TrafficShape;
   detector: DetectorShape;

@@ -1,24 +1,25 @@
-import { createDetector, type DetectorShape, type Report } from "./detector.ts";
+import type { Block, Report } from "../../../shared/domain/block.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
+import type { Score } from "../../../shared/domain/score.ts";
+import { type EpochMillis, isExpired, toEpochSeconds } from "../../../shared/domain/time.ts";
+import { createDetector, type DetectorShape, type Sighted } from "./detector.ts";
 import type { Attempt } from "./traffic.ts";
-
-/** A block that is wanted, with what a policy may rank it by. */
-export type Wanted = {
-  readonly address: string;
-  readonly beganAtMs: number;
-  readonly reportedAtMs: number;
-  /** How many times this address has been blocked, this block included. */
-  readonly strikes: number;
-  /** What the policy makes of the reports so far. */
-  readonly score: number;
-};
 
 /** Who of the wanted ones gets a slot. */
 export type Policy = {
   readonly name: string;
-  /** The score after one more report. @param before undefined where the block begins */
-  score(before: number | undefined, report: Report): number;
-  /** Whether an address that is blocked again begins with the score of its last block. */
-  readonly keepsScore?: boolean;
+  /**
+   * What a report makes of an address.
+   *
+   * @param strikes how many of its blocks have ended
+   * @param score of the last of them
+   */
+  accept(
+    existing: Block | undefined,
+    report: Report,
+    strikes: number,
+    score: Score | undefined,
+  ): Block | undefined;
   /** Whether the order of two blocks may change without a report of either. */
   readonly changesByItself?: boolean;
   /**
@@ -28,10 +29,10 @@ export type Policy = {
    * @param holders addresses that hold a slot
    */
   choose(
-    candidates: Iterable<Wanted>,
+    candidates: Iterable<Block>,
     holders: ReadonlySet<string>,
     slots: number,
-    nowMs: number,
+    now: EpochMillis,
   ): ReadonlySet<string>;
 };
 
@@ -63,9 +64,9 @@ export function simulate(
   policy: Policy,
 ): Outcome {
   const detector = createDetector(detectorShape);
-  /** In the order of the last report, and so of the ends. */
-  const wanted = new Map<string, Wanted>();
-  const ended = new Map<string, Wanted>();
+  /** By the addresses' texts, in the order of the last report, and so of the ends. */
+  const wanted = new Map<string, Block>();
+  const ended = new Map<string, Block>();
   /** What the ACL is to deny, and what it denies: the same but for the delay. */
   let holders: ReadonlySet<string> = new Set();
   let denied = holders;
@@ -75,8 +76,8 @@ export function simulate(
   let reports = 0;
 
   /** @param reported the only block whose rank has changed, where that is so */
-  function chooseAnew(nowMs: number, reported?: Wanted): void {
-    const remaining = new Map<string, Wanted>();
+  function chooseAnew(nowMs: number, reported?: Block): void {
+    const remaining = new Map<string, Block>();
     for (const address of holders) {
       const block = wanted.get(address);
       if (block) remaining.set(address, block);
@@ -84,7 +85,7 @@ export function simulate(
     const mayBeAnyone = policy.changesByItself || !reported;
     const candidates = mayBeAnyone
       ? wanted.values()
-      : new Map(remaining).set(reported.address, reported).values();
+      : new Map(remaining).set(reported.cidr.text, reported).values();
     const next = policy.choose(candidates, new Set(remaining.keys()), slots, nowMs);
     changes += Math.max(countWithout(next, holders), countWithout(holders, next));
     holders = next;
@@ -92,31 +93,24 @@ export function simulate(
   }
 
   function endBlocks(nowMs: number): void {
-    for (const block of wanted.values()) {
-      const endsAtMs = block.reportedAtMs + blockMs;
-      if (endsAtMs > nowMs) return;
-      wanted.delete(block.address);
-      ended.set(block.address, block);
-      if (holders.has(block.address)) chooseAnew(endsAtMs);
+    for (const [address, block] of wanted) {
+      if (!isExpired(block, nowMs)) return;
+      wanted.delete(address);
+      ended.set(address, block);
+      if (holders.has(address)) chooseAnew(block.expiresAt * 1000);
     }
   }
 
   function accept(report: Report): void {
-    const { address, atMs } = report;
-    const known = wanted.get(address);
+    const address = report.cidr.text;
     const last = ended.get(address);
-    const before = known ?? (policy.keepsScore ? last : undefined);
-    const block = {
-      address,
-      beganAtMs: known?.beganAtMs ?? atMs,
-      reportedAtMs: atMs,
-      strikes: known?.strikes ?? (last?.strikes ?? 0) + 1,
-      score: policy.score(before?.score, report),
-    };
+    const known = wanted.get(address);
+    const block = policy.accept(known, report, last?.strikes ?? 0, last?.score);
+    if (!block) return;
     wanted.delete(address);
     wanted.set(address, block);
     reports++;
-    chooseAnew(atMs, block);
+    chooseAnew(report.reportedAt, block);
   }
 
   function comeIntoForce(nowMs: number): void {
@@ -128,12 +122,28 @@ export function simulate(
   for (const attempt of attempts) {
     endBlocks(attempt.atMs);
     comeIntoForce(attempt.atMs);
-    const isDenied = denied.has(attempt.address);
+    const isDenied = denied.has(`${attempt.address}/32`);
     if (isDenied) stopped++;
-    const report = detector.notice(attempt, isDenied);
-    if (report) accept(report);
+    const sighted = detector.notice(attempt, isDenied);
+    if (sighted) accept(reportOf(sighted, blockMs));
   }
   return { attemptsStopped: stopped / attempts.length, changes, reports };
+}
+
+/** As the endpoint makes it of a request. */
+function reportOf({ address, atMs, count }: Sighted, blockMs: number): Report {
+  return {
+    cidr: parseCidr(address),
+    reportedAt: atMs,
+    expiresAt: toEpochSeconds(atMs + blockMs),
+    severity: 5,
+    reason: "simulated",
+    detector: "simulated",
+    weight: 1,
+    byOperator: false,
+    requestId: `${address} ${atMs}`,
+    count,
+  };
 }
 
 /** How many of these are not among the others. */

@@ -1,22 +1,26 @@
 import Table from "cli-table3";
+import type { Block } from "../../../shared/domain/block.ts";
+import { MARGIN } from "../../../shared/domain/rank.ts";
+import { addReports } from "../../../shared/domain/score.ts";
 import {
+  acceptWith,
   clairvoyant,
   decayedReports,
   firstComeStays,
-  HALF_LIFE_MS,
+  HALF_LIFE,
   lastReportFirst,
-  MARGIN,
   newestFirst,
 } from "./policies.ts";
 import { acl, blind, PRESSURES, seeing, sixHours } from "./scenario.ts";
-import { type Defence, type Policy, simulate, type Wanted } from "./simulate.ts";
+import { type Defence, type Policy, simulate } from "./simulate.ts";
 import { type Attempt, attemptsOf } from "./traffic.ts";
 
 // node test/bench/attack/study.ts [seed …]: where the settings of the ranking come from. Each cell is
 // the share of attempts stopped and the changes of the ACL, means over the seeds.
 
 const MINUTE_MS = 60_000;
-const FAR = 1e12;
+/** Farther than any score of six hours; the order takes 14 digits. */
+const FAR = 1e8;
 
 type Variant = { readonly name: string; policyFor(attempts: readonly Attempt[]): Policy };
 
@@ -40,7 +44,7 @@ print("orders", [
 print(
   "half-life in minutes, no margin",
   [1, 2, 5, 10, 30, 60].map((minutes) =>
-    ours(`${minutes}`, { halfLifeMs: minutes * MINUTE_MS, margin: 0 }),
+    ours(`${minutes}`, { halfLife: minutes * MINUTE_MS, margin: 0 }),
   ),
 );
 print(
@@ -52,7 +56,8 @@ print(
   [0.1, 0.25, 0.5, 1, 1.5, 2].map((step) =>
     ours(`${step}`, {
       margin: 0,
-      rankOf: ({ score, beganAtMs }) => Math.floor(score / (step * HALF_LIFE_MS)) - beganAtMs / FAR,
+      scoreOf: ({ score, firstSeenAt }) =>
+        FAR * Math.floor(score / (step * HALF_LIFE)) - firstSeenAt,
     }),
   ),
 );
@@ -61,14 +66,19 @@ for (const blockMs of [acl.blockMs, 10 * MINUTE_MS]) {
 }
 print(
   "folded repeats, counted up to",
-  [1, 4, 10, 60, 100, 1000].map((maxCount) => ours(`${maxCount}`, { maxCount })),
+  [1, 4, 10, 60, 100, 1000].map((maxCount) =>
+    ours(`${maxCount}`, { accept: countingUpTo(maxCount) }),
+  ),
 );
 
 function strikes(): Variant[] {
-  const forgets = (rankOf: (block: Wanted) => number) => ({ keepsScore: false, rankOf });
+  const forgets = (scoreOf: (block: Block) => number = ({ score }) => score) => ({
+    accept: forgettingScores,
+    scoreOf,
+  });
   return [
-    ours("ignored", { keepsScore: false }),
-    ours("the score goes on", { keepsScore: true }),
+    ours("ignored", forgets()),
+    ours("the score goes on"),
     ours(
       "strikes before score",
       forgets(({ strikes, score }) => strikes * FAR + score),
@@ -76,10 +86,26 @@ function strikes(): Variant[] {
     ...[0.5, 1, 2].map((weight) =>
       ours(
         `score + ${weight} half-lives · log2(strikes)`,
-        forgets(({ strikes, score }) => score + weight * HALF_LIFE_MS * Math.log2(strikes)),
+        forgets(({ strikes, score }) => score + weight * HALF_LIFE * Math.log2(strikes)),
       ),
     ),
   ];
+}
+
+/** Each block begins with a score of its own. */
+function forgettingScores(...[existing, report, strikes]: Parameters<Policy["accept"]>) {
+  return acceptWith(HALF_LIFE)(existing, report, strikes, undefined);
+}
+
+/** Folded repeats count, but no more of a report than so many. */
+function countingUpTo(maxCount: number): Policy["accept"] {
+  const accept = acceptWith(HALF_LIFE);
+  return (existing, report, strikes, score) => {
+    const block = accept(existing, report, strikes, score);
+    const counted = Math.min(report.count, maxCount);
+    const before = existing?.score ?? score;
+    return block && { ...block, score: addReports(before, report.reportedAt, counted, HALF_LIFE) };
+  };
 }
 
 function print(title: string, variants: readonly Variant[], defence: Defence = acl): void {

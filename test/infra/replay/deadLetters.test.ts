@@ -86,8 +86,8 @@ async function queued(): Promise<{ body: string; group: string }[]> {
 }
 const bodies = async () => (await queued()).map(({ body }) => body);
 const dead = async () => {
-  const { letters } = await listDeadLetters(sqs, urls.deadLetters);
-  return letters.map(({ body }) => body).toSorted();
+  const { deadLetters } = await listDeadLetters(sqs, urls.deadLetters);
+  return deadLetters.map(({ body }) => body).toSorted();
 };
 const quiet = { signal: new AbortController().signal, onProgress: () => {} };
 const replay = (choice: Choice = {}, client = sqs) =>
@@ -111,13 +111,13 @@ describe("list", () => {
   test("tells each letter's reason; what SQS moved has retried long enough", async () => {
     await bury("poison");
     await move("starved");
-    const { letters, total } = await listDeadLetters(sqs, urls.deadLetters);
+    const { deadLetters, total } = await listDeadLetters(sqs, urls.deadLetters);
     expect(total).toBe(2);
-    expect(letters.toSorted((a, b) => a.body.localeCompare(b.body))).toMatchObject([
+    expect(deadLetters.toSorted((a, b) => a.body.localeCompare(b.body))).toMatchObject([
       { body: "poison", reason: "invalid_json", detail: "What is wrong with poison.", group: ACL },
       { body: "starved", reason: "retries_exhausted", group: ACL },
     ]);
-    expect(letters.every(({ since }) => Date.now() - Date.parse(since) < 60_000)).toBe(true);
+    expect(deadLetters.every(({ since }) => Date.now() - Date.parse(since) < 60_000)).toBe(true);
   });
 
   test("takes nothing away: all are there at once for the next one", async () => {
@@ -127,7 +127,7 @@ describe("list", () => {
     expect(await dead()).toEqual(names);
   });
 
-  test("goes on past letters that SQS shows once more", async () => {
+  test("goes on past deadLetters that SQS shows once more", async () => {
     const [first, second] = [
       { MessageId: "1", Body: "first" },
       { MessageId: "2", Body: "second" },
@@ -137,8 +137,8 @@ describe("list", () => {
       send: async (...[command]: Parameters<SQSClient["send"]>) =>
         command instanceof ReceiveMessageCommand ? { Messages: answers.shift() } : {},
     } as unknown as SQSClient;
-    const { letters } = await listDeadLetters(client, urls.deadLetters);
-    expect(letters.map(({ body }) => body)).toEqual(["first", "second"]);
+    const { deadLetters } = await listDeadLetters(client, urls.deadLetters);
+    expect(deadLetters.map(({ body }) => body)).toEqual(["first", "second"]);
     expect(answers).toEqual([]);
   });
 
@@ -147,13 +147,13 @@ describe("list", () => {
       send: async (...[command]: Parameters<SQSClient["send"]>) =>
         command instanceof ReceiveMessageCommand ? { Messages: [{ MessageId: "1" }] } : {},
     } as unknown as SQSClient;
-    expect((await listDeadLetters(client, urls.deadLetters)).letters).toHaveLength(1);
+    expect((await listDeadLetters(client, urls.deadLetters)).deadLetters).toHaveLength(1);
   });
 
   test("of one message group SQS shows ten; the count tells of the rest", async () => {
     await inOrder(numbered(12, "starved"), move);
-    const { letters, total } = await listDeadLetters(sqs, urls.deadLetters);
-    expect([letters.length, total]).toEqual([10, 12]);
+    const { deadLetters, total } = await listDeadLetters(sqs, urls.deadLetters);
+    expect([deadLetters.length, total]).toEqual([10, 12]);
   });
 });
 
@@ -183,14 +183,14 @@ describe("replay", () => {
   test("of one letter with a mended body", async () => {
     await bury("poison");
     await bury("other");
-    const { letters } = await listDeadLetters(sqs, urls.deadLetters);
-    const id = letters.find(({ body }) => body === "poison")?.id;
+    const { deadLetters } = await listDeadLetters(sqs, urls.deadLetters);
+    const id = deadLetters.find(({ body }) => body === "poison")?.id;
     expect(await replay({ id, body: "mended" })).toBe(1);
     expect(await bodies()).toEqual(["mended"]);
     expect(await dead()).toEqual(["other"]);
   });
 
-  test("of letters too large for one batch takes several", async () => {
+  test("of deadLetters too large for one batch takes several", async () => {
     const large = numbered(5, "poison").map((name) => name.padEnd(300_000, "."));
     for (const body of large) {
       await createDeadLetters(sqs, urls.deadLetters).put({
@@ -203,8 +203,8 @@ describe("replay", () => {
 
   test("of a letter that was mended once more sends it once more", async () => {
     await bury("poison");
-    const { letters } = await listDeadLetters(sqs, urls.deadLetters);
-    const id = letters[0]?.id;
+    const { deadLetters } = await listDeadLetters(sqs, urls.deadLetters);
+    const id = deadLetters[0]?.id;
     const undeleted = failing(DeleteMessageBatchCommand, "before");
     await expect(replay({ id, body: "half mended" }, undeleted)).rejects.toThrow();
     expect(await replay({ id, body: "mended" })).toBe(1);

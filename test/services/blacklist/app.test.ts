@@ -39,7 +39,6 @@ describe("a detector's report", () => {
       {
         kind: "block",
         cidr: "203.0.113.9/32",
-        family: 4,
         expiresAt: NOW / 1000 + 600,
         reportedAt: NOW,
         severity: 8,
@@ -47,6 +46,7 @@ describe("a detector's report", () => {
         detector: "suricata",
         weight: 1,
         byOperator: false,
+        count: 1,
         requestId: answer.body.requestId,
       },
     ]);
@@ -279,7 +279,7 @@ describe("never-block is 200: a retrying detector must not retry", () => {
     expect(await endpoint.report({ ip: ADDRESS }, { headers })).toMatchObject({ status: 202 });
   });
 
-  test("bad input is told even of such an address", async () => {
+  test("bad input is refused even of such an address", async () => {
     expect(await endpoint.report({ ip: "10.1.2.3", expiryTime: -1 })).toMatchObject({
       status: 400,
       body: error("invalid_expiry"),
@@ -376,7 +376,7 @@ describe("bodies", () => {
   });
 
   describe("of one megabyte", () => {
-    /** A report that is so many bytes long. */
+    /** A report of that length. */
     const ofBytes = (bytes: number) => {
       const head = `{"ip":"${ADDRESS}","reason":"`;
       return `${head}${"x".repeat(bytes - head.length - 2)}"}`;

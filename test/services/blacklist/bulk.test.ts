@@ -1,11 +1,10 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { describe, expect, jest, test } from "@jest/globals";
-import type { Message } from "../../../shared/aws/queue.ts";
 import { queueDown, startEndpoint } from "../../support/endpoint.ts";
 
 // Up to 100 addresses in one request, each judged by itself.
 
-const cidrs = (messages: readonly Message[]) => messages.map(({ cidr }) => cidr);
+const cidrs = (messages: readonly { readonly cidr: string }[]) => messages.map(({ cidr }) => cidr);
 
 describe("many addresses in one request", () => {
   test("are queued, ignored or refused one by one, in the order of the request", async () => {

@@ -3,26 +3,25 @@ import fc from "fast-check";
 import { Refusal } from "../../../services/blacklist/errors.ts";
 import { createFold, deduplicationId, foldWindowMs } from "../../../services/blacklist/fold.ts";
 import { LEASE_MS } from "../../../services/blacklist/unblocks.ts";
-import {
-  type BlockMessage,
-  type Message,
-  QueueUnavailableError,
-} from "../../../shared/aws/queue.ts";
+import { type BlockMessage, MAX_COUNT, QueueUnavailableError } from "../../../shared/aws/queue.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
+import type { Message } from "../../../shared/domain/decide.ts";
 import { fakeQueue, queueDown, unblocksOver } from "../../support/endpoint.ts";
 import { createMemoryTable } from "../../support/memoryTable.ts";
-import { NOW, reportOf } from "../../support/reports.ts";
+import { NOW, type ReportChange, reportOf } from "../../support/reports.ts";
 
 const CIDR = "203.0.113.9/32";
 /** A report that lasts ten minutes, and so folds for a minute. */
-const blockOf = (
-  change: Parameters<typeof reportOf>[1] & { cidr?: string } = {},
-): BlockMessage => ({
+const blockOf = ({
+  cidr = CIDR,
+  ...change
+}: ReportChange & { cidr?: string } = {}): BlockMessage => ({
   kind: "block",
-  ...reportOf(CIDR, { seconds: 600, ...change }),
+  ...reportOf(cidr, { seconds: 600, ...change }),
 });
 const unblockOf = (requestId: string, cidr = CIDR) => ({
   kind: "unblock" as const,
-  cidr,
+  cidr: parseCidr(cidr),
   requestedAt: NOW,
   operator: "night-shift",
   holdUntil: 0,
@@ -38,15 +37,16 @@ const newFold = () => createFold(queue, unblocks.instance());
 beforeEach(() => {
   queue = fakeQueue();
   table = createMemoryTable();
-  unblocks = unblocksOver(table);
+  unblocks = unblocksOver(table.unblockCount);
   fold = newFold();
 });
 const ids = () => queue.sent.map(({ deduplicationId }) => deduplicationId);
 
 describe("what folds before the send", () => {
   test("repeats within the window are one send, and answer the first", async () => {
-    const first = blockOf({ requestId: "first" });
-    expect(await fold.send(first)).toBe(first);
+    const message = blockOf({ requestId: "first" });
+    const first = await fold.send(message);
+    expect(first).toEqual(message);
     for (const after of [0, 1, 30_000, 59_999]) {
       const repeat = blockOf({ requestId: "again", reportedAt: NOW + after });
       expect(await fold.send(repeat)).toBe(first);
@@ -54,7 +54,7 @@ describe("what folds before the send", () => {
     expect(queue.sent).toHaveLength(1);
   });
 
-  test("weaker and shorter words fold into a stronger one", async () => {
+  test("weaker and shorter reports fold into a stronger one", async () => {
     await fold.send(blockOf({ severity: 8 }));
     await fold.send(blockOf({ severity: 3, seconds: 300 }));
     expect(queue.sent).toHaveLength(1);
@@ -67,10 +67,10 @@ describe("what folds before the send", () => {
     ["another address", { cidr: "203.0.113.10/32" }],
     ["a range around it", { cidr: "203.0.113.8/31" }],
     ["the end of the window", { reportedAt: NOW + 60_000 }],
-  ])("%s is a word of its own", async (_what, change) => {
+  ])("%s is a report of its own", async (_what, change) => {
     await fold.send(blockOf());
     const other = blockOf(change);
-    expect(await fold.send(other)).toBe(other);
+    expect(await fold.send(other)).toEqual(other);
     expect(new Set(ids()).size).toBe(2);
   });
 
@@ -90,7 +90,7 @@ describe("what folds before the send", () => {
     expect(new Set(ids()).size).toBe(2);
   });
 
-  test("the window begins with the first word, and is not drawn out by repeats", async () => {
+  test("the window begins with the first report, and is not drawn out by repeats", async () => {
     for (const after of [0, 40_000, 80_000]) await fold.send(blockOf({ reportedAt: NOW + after }));
     expect(queue.sent).toHaveLength(2);
   });
@@ -103,9 +103,8 @@ describe("what folds before the send", () => {
     expect(queue.sent).toHaveLength(1);
   });
 
-  test("a stronger word whose send failed does not hide the weaker one that was sent", async () => {
-    const sent = blockOf();
-    await fold.send(sent);
+  test("a stronger report whose send failed does not hide the weaker one that was sent", async () => {
+    const sent = await fold.send(blockOf());
     queue.failure = queueDown();
     await expect(fold.send(blockOf({ severity: 9 }))).rejects.toThrow();
     queue.failure = undefined;
@@ -115,8 +114,113 @@ describe("what folds before the send", () => {
   });
 });
 
+describe("the count of the reports that a message stands for", () => {
+  /** Reports again within the window, each folded into the last one sent. */
+  const repeat = async (times: number, change: Parameters<typeof blockOf>[0] = {}) => {
+    for (let time = 0; time < times; time++) await fold.send(blockOf(change));
+  };
+  const counts = () => queue.sent.map(({ message }) => message.kind === "block" && message.count);
+  /** Neither folds into a report from `NOW`. */
+  const LATER = { reportedAt: NOW + 60_000 };
+  const STRONGER = { severity: 9 };
+
+  test.each([0, 1, 7])("is one, and those folded since the last was sent: %d", async (folded) => {
+    await repeat(1 + folded);
+    expect((await fold.send(blockOf(LATER))).count).toBe(1 + folded);
+    expect(counts()).toEqual([1, 1 + folded]);
+  });
+
+  test("goes with whatever is sent next, a stronger report as well", async () => {
+    await repeat(4);
+    await fold.send(blockOf(STRONGER));
+    expect(counts()).toEqual([1, 4]);
+  });
+
+  test("counts a folded report once", async () => {
+    await repeat(3);
+    await fold.send(blockOf(LATER));
+    await fold.send(blockOf({ reportedAt: NOW + 120_000 }));
+    expect(counts()).toEqual([1, 3, 1]);
+  });
+
+  test("is each detector's and each address's own", async () => {
+    const others = [{ detector: "elastalert" }, { cidr: "203.0.113.10/32" }];
+    await repeat(3);
+    for (const other of others) await repeat(1, other);
+    for (const other of [{}, ...others]) await fold.send(blockOf({ ...other, ...LATER }));
+    expect(counts()).toEqual([1, 1, 1, 3, 1, 1]);
+  });
+
+  test("is kept over a send that failed", async () => {
+    await repeat(3);
+    queue.failure = queueDown();
+    await expect(fold.send(blockOf(LATER))).rejects.toThrow();
+    await fold.sendAll([blockOf(LATER)]);
+    queue.failure = undefined;
+    await fold.send(blockOf(LATER));
+    expect(counts()).toEqual([1, 3]);
+  });
+
+  test("begins anew after an unblock: it says nothing of what was before", async () => {
+    await repeat(5);
+    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.send(blockOf(LATER));
+    expect(counts()).toEqual([1, false, 1]);
+  });
+
+  test("is one while nobody can tell whether there was an unblock", async () => {
+    await repeat(5);
+    table.isUnreadable = true;
+    await unblocks.wait(LEASE_MS);
+    await fold.send(blockOf(LATER));
+    expect(counts()).toEqual([1, 1]);
+  });
+
+  test("is never more than a message may carry", async () => {
+    await repeat(MAX_COUNT + 5);
+    await fold.send(blockOf(LATER));
+    expect(counts()).toEqual([1, MAX_COUNT]);
+  });
+
+  test("is counted for each of many in one request", async () => {
+    const B = { cidr: "203.0.113.10/32" };
+    await fold.sendAll([blockOf(), blockOf(B)]);
+    await fold.sendAll([blockOf(), blockOf(B)]);
+    await fold.sendAll([blockOf()]);
+    const answers = await fold.sendAll([blockOf(LATER), blockOf({ ...B, ...LATER })]);
+    expect(answers.map((answer) => answer?.count)).toEqual([3, 2]);
+    expect(counts()).toEqual([1, 1, 3, 2]);
+  });
+
+  test("makes no other message: SQS folds by what is reported, not by how often", async () => {
+    await repeat(3);
+    await fold.send(blockOf(LATER));
+    await newFold().send(blockOf(LATER));
+    const [, counted, single] = ids();
+    expect(single).toBe(counted);
+  });
+
+  test("adds up to all that was reported, once each has been followed by one that is sent", async () => {
+    const step = fc.record({ afterMs: fc.nat(40_000), severity: fc.integer({ min: 1, max: 3 }) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
+        queue.sent.length = 0;
+        fold = newFold();
+        let reportedAt = NOW;
+        for (const { afterMs, severity } of steps) {
+          reportedAt += afterMs;
+          await fold.send(blockOf({ reportedAt, severity }));
+        }
+        await fold.send(blockOf({ reportedAt: reportedAt + 60_000 }));
+        const sum = counts().reduce((total: number, count) => total + Number(count), 0);
+        expect(sum).toBe(steps.length + 1);
+      }),
+    );
+  });
+});
+
 describe("after an unblock", () => {
-  test("the same word is sent again, and SQS does not fold it into the one before", async () => {
+  test("an equal report is sent again, and SQS does not fold it into the one before", async () => {
     await fold.send(blockOf());
     await fold.sendUnblock(unblockOf("unblock-1"));
     await fold.send(blockOf());
@@ -132,23 +236,23 @@ describe("after an unblock", () => {
     expect(new Set(ids()).size).toBe(5);
   });
 
-  test("the words of all detectors about the address are new", async () => {
-    const words = [blockOf(), blockOf({ detector: "elastalert" })];
-    for (const word of words) await fold.send(word);
+  test("the reports of all detectors about the address are new", async () => {
+    const reports = [blockOf(), blockOf({ detector: "elastalert" })];
+    for (const report of reports) await fold.send(report);
     await fold.sendUnblock(unblockOf("unblock-1"));
     queue.sent.length = 0;
-    for (const word of words) await fold.send(word);
-    expect(queue.sent.map(({ message }) => message)).toEqual(words);
+    for (const report of reports) await fold.send(report);
+    expect(queue.sent.map(({ message }) => message)).toEqual(reports);
   });
 
-  test("repeats of the new word fold again", async () => {
+  test("repeats of the new report fold again", async () => {
     await fold.sendUnblock(unblockOf("unblock-1"));
     await fold.send(blockOf());
     await fold.send(blockOf());
     expect(queue.sent).toHaveLength(2);
   });
 
-  test("an unblock that failed leaves the words as they were", async () => {
+  test("an unblock that failed leaves the reports as they were", async () => {
     await fold.send(blockOf());
     queue.failure = queueDown();
     await expect(fold.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow();
@@ -192,7 +296,7 @@ describe("several functions and one queue that folds by deduplication id", () =>
       .map(({ message }) => message);
   };
 
-  test("what was reported last holds, whoever was told, in every order of functions", async () => {
+  test("what was reported last holds, by whichever function, in every order of functions", async () => {
     const step = fc.record({
       by: fc.nat(2),
       what: fc.constantFrom("block" as const, "unblock" as const),
@@ -212,7 +316,7 @@ describe("several functions and one queue that folds by deduplication id", () =>
           else await one?.send(blockOf({ cidr, reportedAt: now }));
           wanted.set(cidr, what === "block");
         }
-        const found = new Map(delivered().map(({ cidr, kind }) => [cidr, kind === "block"]));
+        const found = new Map(delivered().map(({ cidr, kind }) => [cidr.text, kind === "block"]));
         expect(found).toEqual(wanted);
         await unblocks.wait(LEASE_MS);
       }),
@@ -236,18 +340,18 @@ describe("several functions and one queue that folds by deduplication id", () =>
   });
 
   test("a function that cannot read the unblocks folds nothing, and begins anew when it can", async () => {
-    const words = () => queue.sent.length;
+    const sends = () => queue.sent.length;
     await fold.send(blockOf());
     table.isUnreadable = true;
     await unblocks.wait(LEASE_MS);
     for (const requestId of ["a", "b"]) await fold.send(blockOf({ requestId }));
     await fold.sendAll([blockOf({ requestId: "c" })]);
-    expect(words()).toBe(4);
+    expect(sends()).toBe(4);
     expect(new Set(ids()).size).toBe(4);
     table.isUnreadable = false;
     await unblocks.wait(LEASE_MS);
     await fold.send(blockOf());
-    expect(words()).toBe(4);
+    expect(sends()).toBe(4);
   });
 });
 
@@ -257,7 +361,7 @@ describe("the deduplication id, by which SQS folds across functions", () => {
   const id = (change: Parameters<typeof blockOf>[0] = {}) =>
     deduplicationId(blockOf({ reportedAt: START, ...change }), 0);
 
-  test("is equal for equal words in one window, whatever else differs", () => {
+  test("is equal for equal reports in one window, whatever else differs", () => {
     expect(id({ reportedAt: START + 59_999 })).toBe(id());
     expect(id({ requestId: "other", reason: "other" })).toBe(id());
   });
@@ -302,7 +406,7 @@ describe("the window", () => {
     expect(foldWindowMs(seconds)).toBe(windowMs);
   });
 
-  test("a word that folds always leaves its block nine tenths of its time, or a minute less", async () => {
+  test("a report that folds always leaves its block nine tenths of its time, or a minute less", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 5_000 }),

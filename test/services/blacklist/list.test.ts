@@ -1,14 +1,20 @@
-import { beforeEach, describe, expect, test } from "@jest/globals";
-import { applyReport, type Block } from "../../../shared/domain/block.ts";
-import type { Slots } from "../../../shared/domain/plan.ts";
-import { bearer, startEndpoint } from "../../support/endpoint.ts";
-import { NOW, reportOf } from "../../support/reports.ts";
+import { Logger } from "@aws-lambda-powertools/logger";
+import { beforeEach, describe, expect, jest, test } from "@jest/globals";
+import type { Block } from "../../../shared/domain/block.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
+import { protect } from "../../../shared/domain/neverBlock.ts";
+import { aclRecord } from "../../../shared/targets/networkAcl/record.ts";
+import { newTargetState, type TargetState } from "../../../shared/targets/state.ts";
+import { wafRecord } from "../../../shared/targets/wafIpSet/record.ts";
+import { blockOf } from "../../support/blocks.ts";
+import { ACL, bearer, startEndpoint } from "../../support/endpoint.ts";
+import { NOW, type ReportChange } from "../../support/reports.ts";
 import { DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../support/tokens.ts";
 
 type Listed = { cidr: string; state: string; ruleNumber: number | null };
 
 const A = "203.0.113.1/32";
-const CONFIRMED = NOW - 1_000;
+const WAF = "web";
 const asOperator = { headers: bearer(OPERATOR_TOKEN) };
 const error = (code: string) => ({ error: { code, message: expect.stringMatching(/^[^\n]+\.$/) } });
 
@@ -18,33 +24,55 @@ beforeEach(() => {
 });
 
 /** Puts a block into the table, as the worker does. */
-function put(cidr: string, change: Parameters<typeof reportOf>[1] = {}): Block {
-  const report = reportOf(cidr, change);
-  const block = applyReport(
-    undefined,
-    report,
-    0,
-    { factor: 1, maxSeconds: 1 },
-    report.reportedAt,
-  ) as Block;
-  endpoint.table.blocks.set(cidr, block);
+function put(cidr: string, change: ReportChange = {}): Block {
+  const block = blockOf(cidr, change);
+  endpoint.table.blockItems.set(cidr, block);
   return block;
 }
-const record = (ingress: Slots, monitored: Slots = {}) => {
-  endpoint.table.state = {
-    ...endpoint.table.state,
-    slots: { ingress, egress: {} },
-    monitored: { ingress: monitored, egress: {} },
-  };
-};
+
+/** Slots of an ACL by their numbers; unconfirmed ones are marked. */
+type Slots = Readonly<Record<number, string | { readonly unconfirmed: string } | null>>;
+
+const aclRecordOf = (slots: Slots) =>
+  aclRecord.stored({
+    slots: {
+      ingress: Object.fromEntries(
+        Object.entries(slots).map(([number, slot]) => [
+          number,
+          typeof slot === "object" && slot !== null
+            ? { cidr: parseCidr(slot.unconfirmed) }
+            : { cidr: slot === null ? null : parseCidr(slot), confirmedAt: NOW - 1_000 },
+        ]),
+      ),
+      egress: {},
+    },
+    learntLimits: {},
+  });
+const wafRecordOf = (...texts: string[]) =>
+  wafRecord.stored({ ours: new Set(texts), confirmed: new Set(texts) });
+
+/** Records what the enforcer has seen of a target. */
+const record = (id: string, kind: TargetState["kind"], change: Partial<TargetState>) =>
+  endpoint.table.targetStates.set(id, { ...newTargetState(kind), version: 1, ...change });
+const recordAcl = (slots: Slots, change: Partial<TargetState> = {}) =>
+  record(ACL, "networkAcl", { record: aclRecordOf(slots), ...change });
+/** An endpoint that shows an ACL and a pair of IP sets. */
+const startWithBoth = () =>
+  startEndpoint({
+    targets: [
+      { id: ACL, kind: "networkAcl" },
+      { id: WAF, kind: "wafIpSet" },
+    ],
+  });
+
 const list = (query = "") => endpoint.call("GET", `/blacklist${query}`, asOperator);
 const listed = async (query = ""): Promise<Listed[]> => (await list(query)).body.blocks;
 const cidrs = async (query = "") => (await listed(query)).map(({ cidr }) => cidr);
 
 describe("a block in the list", () => {
   test("says what it is, until when, by whom, why and how often", async () => {
-    put(A, { seconds: 600, severity: 8, reason: "brute force", requestId: "request-7" });
-    record({ 4: { cidr: A, confirmedAt: CONFIRMED } });
+    put(A, { seconds: 600, severity: 8, reason: "brute force", requestId: "request-7", count: 3 });
+    recordAcl({ 4: A });
     const answer = await list();
     expect(answer).toMatchObject({ status: 200, headers: { "cache-control": "no-store" } });
     expect(answer.body.blocks).toEqual([
@@ -52,10 +80,11 @@ describe("a block in the list", () => {
         cidr: A,
         state: "enforced",
         ruleNumber: 4,
+        targets: { [ACL]: { state: "enforced", ruleNumber: 4 } },
         expiresAt: NOW / 1000 + 600,
         severity: 8,
         strikes: 1,
-        hits: 1,
+        hits: 3,
         detectors: ["suricata"],
         reason: "brute force",
         firstSeenAt: NOW,
@@ -65,75 +94,188 @@ describe("a block in the list", () => {
     ]);
   });
 
-  test.each<[string, Slots, Slots, string, number | null]>([
-    ["whose entry EC2 confirmed", { 4: { cidr: A, confirmedAt: CONFIRMED } }, {}, "enforced", 4],
-    ["whose entry EC2 has not confirmed", { 4: { cidr: A } }, {}, "waiting", null],
-    ["without an entry", { 4: { cidr: "203.0.113.9/32", confirmedAt: 1 } }, {}, "waiting", null],
-    ["whose number is on its way out", { 4: { cidr: null, confirmedAt: 1 } }, {}, "waiting", null],
+  const monitoring = (slots: Slots): Partial<TargetState> => ({
+    mode: "monitor",
+    monitored: aclRecordOf(slots),
+  });
+
+  test.each<[string, Slots, Partial<TargetState>, object]>([
+    ["whose entry EC2 confirmed", { 4: A }, {}, { state: "enforced", ruleNumber: 4 }],
+    ["whose entry EC2 has not confirmed", { 4: { unconfirmed: A } }, {}, { state: "waiting" }],
+    ["without an entry", { 4: "203.0.113.9/32" }, {}, { state: "waiting" }],
+    ["whose number is on its way out", { 4: null }, {}, { state: "waiting" }],
     [
       "that was merged with its neighbours",
-      { 4: { cidr: "203.0.113.0/30", confirmedAt: CONFIRMED } },
+      { 4: "203.0.113.0/30" },
       {},
-      "compressed into 203.0.113.0/30",
-      4,
+      { state: "merged", ruleNumber: 4, coveredBy: "203.0.113.0/30" },
     ],
     [
       "with an entry of its own beside a wider one",
-      {
-        4: { cidr: "203.0.113.0/30", confirmedAt: CONFIRMED },
-        7: { cidr: A, confirmedAt: CONFIRMED },
-      },
+      { 4: "203.0.113.0/30", 7: A },
       {},
-      "enforced",
-      7,
+      { state: "enforced", ruleNumber: 7 },
     ],
-    ["that monitor mode would enforce", {}, { 4: { cidr: A } }, "monitored", 4],
-    ["that it would merge", {}, { 4: { cidr: "203.0.113.0/30" } }, "monitored", 4],
     [
-      "that was enforced before monitor mode",
-      { 4: { cidr: A, confirmedAt: CONFIRMED } },
-      { 5: { cidr: A } },
-      "enforced",
-      4,
+      "that monitor mode would enforce",
+      {},
+      monitoring({ 4: A }),
+      { state: "monitored", ruleNumber: 4 },
     ],
-  ])("%s", async (_what, slots, monitored, state, ruleNumber) => {
+    [
+      "that it would merge",
+      {},
+      monitoring({ 4: "203.0.113.0/30" }),
+      { state: "monitored", ruleNumber: 4, coveredBy: "203.0.113.0/30" },
+    ],
+  ])("%s", async (_what, slots, change, standing) => {
     put(A);
-    record(slots, monitored);
-    expect(await listed()).toMatchObject([{ cidr: A, state, ruleNumber }]);
-    expect(await listed("?ip=203.0.113.1")).toMatchObject([{ cidr: A, state, ruleNumber }]);
+    recordAcl(slots, change);
+    const expected = { cidr: A, ruleNumber: null, ...standing, targets: { [ACL]: standing } };
+    for (const query of ["", "?ip=203.0.113.1"]) {
+      const [block] = await listed(query);
+      expect(block).toMatchObject(expected);
+      expect("coveredBy" in (block ?? {})).toBe("coveredBy" in standing);
+    }
+  });
+
+  test.each<[string, Partial<TargetState>, object]>([
+    ["is shadowed by a person's allow", { shadowed: [A] }, { state: "shadowed" }],
+    ["was refused by AWS", { refused: { [A]: "Bad" } }, { state: "refused", why: "Bad" }],
+    ["is too weak for it", { leastSeverity: 6 }, { state: "excluded", why: "severity" }],
+    ["waits for a person to mend it", { problem: "missing" }, { state: "waiting", why: "missing" }],
+  ])("that %s waits, and the target says why", async (_what, change, standing) => {
+    put(A);
+    recordAcl({}, change);
+    expect(await listed()).toMatchObject([
+      { state: "waiting", ruleNumber: null, targets: { [ACL]: standing } },
+    ]);
+  });
+
+  test("that must never be blocked any more is excluded", async () => {
+    endpoint = startEndpoint({ neverBlock: async () => protect([["203.0.113.0/24", "office"]]) });
+    put(A);
+    expect(await listed()).toMatchObject([
+      { state: "waiting", targets: { [ACL]: { state: "excluded", why: "never-block" } } },
+    ]);
+  });
+
+  test("is listed while the never-block list cannot be read, which the log says", async () => {
+    const log = new Logger({ logLevel: "SILENT" });
+    const logged = jest.spyOn(log, "error");
+    endpoint = startEndpoint({
+      log,
+      neverBlock: async () => {
+        throw new Error("The parameter store is down.");
+      },
+    });
+    put(A);
+    recordAcl({ 4: A });
+    expect(await listed()).toMatchObject([{ cidr: A, state: "enforced" }]);
+    expect(logged).toHaveBeenCalledTimes(1);
   });
 
   test("that has ended is expired, though DynamoDB and the ACL still hold it", async () => {
     put(A, { seconds: 60 });
-    record({ 4: { cidr: A, confirmedAt: CONFIRMED } });
+    recordAcl({ 4: A });
     endpoint.now = NOW + 60_000;
-    expect(await listed()).toMatchObject([{ state: "expired", ruleNumber: null }]);
+    expect(await listed()).toMatchObject([
+      { state: "expired", ruleNumber: null, targets: { [ACL]: { state: "expired" } } },
+    ]);
     expect(await listed("?ip=203.0.113.1")).toMatchObject([{ state: "expired" }]);
+  });
+
+  test("stands in each target by itself, and in all where it stands best", async () => {
+    endpoint = startWithBoth();
+    put(A);
+    put("203.0.113.2/32");
+    put("203.0.113.3/32");
+    recordAcl({ 4: "203.0.113.2/31", 5: "203.0.113.2/32" });
+    record(WAF, "wafIpSet", { record: wafRecordOf(A, "203.0.113.2/32") });
+    const standings = (await list()).body.blocks.map(
+      ({ cidr, state, ruleNumber, coveredBy, targets }: Record<string, unknown>) => ({
+        ...{ cidr, state, ruleNumber, coveredBy, targets },
+      }),
+    );
+    expect(standings).toEqual([
+      {
+        cidr: "203.0.113.3/32",
+        state: "merged",
+        ruleNumber: 4,
+        coveredBy: "203.0.113.2/31",
+        targets: {
+          [ACL]: { state: "merged", ruleNumber: 4, coveredBy: "203.0.113.2/31" },
+          [WAF]: { state: "waiting" },
+        },
+      },
+      {
+        cidr: "203.0.113.2/32",
+        state: "enforced",
+        ruleNumber: 5,
+        coveredBy: undefined,
+        targets: { [ACL]: { state: "enforced", ruleNumber: 5 }, [WAF]: { state: "enforced" } },
+      },
+      {
+        cidr: A,
+        state: "enforced",
+        ruleNumber: null,
+        coveredBy: undefined,
+        targets: { [ACL]: { state: "waiting" }, [WAF]: { state: "enforced" } },
+      },
+    ]);
+  });
+
+  test("waits where there is no target at all", async () => {
+    endpoint = startEndpoint({ targets: [] });
+    put(A);
+    const { body } = await list();
+    expect(body).toMatchObject({ mode: "enforce", convergedAt: 0, waiting: 0, targets: [] });
+    expect(body.blocks).toMatchObject([{ state: "waiting", ruleNumber: null, targets: {} }]);
   });
 });
 
-test("the list tells mode, time and limits of the last converge, and how many wait", async () => {
-  endpoint.table.state = {
-    ...endpoint.table.state,
-    mode: "monitor",
-    convergedAt: NOW,
-    waiting: 7,
-    learntLimits: { "ingress/4": { limit: 18, learntAt: NOW } },
-  };
-  const { body } = await list();
-  expect(body).toEqual({
-    mode: "monitor",
-    convergedAt: NOW,
-    waiting: 7,
-    learntLimits: { "ingress/4": { limit: 18, learntAt: NOW } },
-    blocks: [],
-    next: expect.any(String),
+describe("the targets in the list", () => {
+  test("say what the last converge of each saw", async () => {
+    endpoint = startWithBoth();
+    record(ACL, "networkAcl", {
+      mode: "monitor",
+      convergedAt: NOW,
+      enforced: 18,
+      waiting: 7,
+      shadowed: [A],
+      refused: { "203.0.113.2/32": "Bad", "203.0.113.3/32": "Bad" },
+      leastSeverity: 3,
+    });
+    record(WAF, "wafIpSet", { mode: "monitor", convergedAt: NOW - 5, problem: "not ours" });
+    expect((await list()).body).toEqual({
+      mode: "monitor",
+      convergedAt: NOW - 5,
+      waiting: 7,
+      targets: [
+        {
+          ...{ id: ACL, kind: "networkAcl", mode: "monitor", leastSeverity: 3, convergedAt: NOW },
+          ...{ enforced: 18, waiting: 7, shadowed: 1, refused: 2 },
+        },
+        {
+          ...{ id: WAF, kind: "wafIpSet", mode: "monitor", problem: "not ours", leastSeverity: 1 },
+          ...{ enforced: 0, waiting: 0, shadowed: 0, refused: 0, convergedAt: NOW - 5 },
+        },
+      ],
+      blocks: [],
+      next: expect.any(String),
+    });
+  });
+
+  test("are there before the first converge", async () => {
+    const { body } = await list();
+    expect(body).toMatchObject({ mode: "enforce", convergedAt: 0, waiting: 0 });
+    expect(body.targets).toMatchObject([{ id: ACL, enforced: 0, convergedAt: 0 }]);
   });
 });
 
 describe("pages", () => {
   const V4 = Array.from({ length: 5 }, (_, i) => `203.0.113.${i}/32`);
-  const V6 = Array.from({ length: 3 }, (_, i) => `2001:db8:${i}::/48`);
+  const V6 = Array.from({ length: 3 }, (_, i) => `2001:db8:${i + 1}::/48`);
   beforeEach(() => {
     for (const [index, cidr] of [...V4, ...V6].entries()) put(cidr, { severity: 10 - index });
   });
@@ -163,7 +305,7 @@ describe("pages", () => {
 
   test("go on where the block that the last one ended with is gone", async () => {
     const { body } = await list("?limit=2");
-    endpoint.table.blocks.delete(V4[1] ?? "");
+    endpoint.table.blockItems.delete(V4[1] ?? "");
     expect(await cidrs(`?limit=2&next=${body.next}`)).toEqual(V4.slice(2, 4));
   });
 
@@ -240,14 +382,14 @@ describe("who asks", () => {
     expect(await endpoint.call("GET", "/blacklist")).toMatchObject({ status: 401 });
   });
 
-  test("may only read: other methods are told so", async () => {
+  test("may only read: other methods are refused", async () => {
     expect(await endpoint.call("POST", "/blacklist", asOperator)).toMatchObject({
       status: 405,
       headers: { allow: "GET" },
     });
   });
 
-  test("is told of a table that is down, and not why", async () => {
+  test("learns of a table that is down, and not why", async () => {
     endpoint.table.isUnreadable = true;
     const answer = await list();
     expect(answer).toMatchObject({ status: 500, body: error("internal") });

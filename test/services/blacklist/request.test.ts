@@ -35,7 +35,7 @@ describe("ip", () => {
     ["is missing", {}],
     ["is empty", { ip: "" }],
     ["is a name", { ip: "attacker.example" }],
-    ["is a word", { ip: "undefined" }],
+    ["is a JavaScript value", { ip: "undefined" }],
     ["has a zero-padded octet", { ip: "203.0.113.009" }],
     ["has octets that look octal", { ip: "0313.0.0161.011" }],
     ["has a hexadecimal octet", { ip: "0xcb.0.113.9" }],
@@ -84,7 +84,7 @@ describe("ip", () => {
     for (const answer of await bothWays({ ip })) {
       expect(answer).toMatchObject({ status: 202, body: { cidr } });
     }
-    expect(endpoint.messages()[0]).toMatchObject({ cidr, family });
+    expect(endpoint.queue.sent[0]?.message.cidr).toMatchObject({ text: cidr, family });
   });
 });
 

@@ -1,8 +1,8 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { applyReport, type Block } from "../../../shared/domain/block.ts";
+import { blockOf } from "../../support/blocks.ts";
 import { bearer, queueDown, startEndpoint } from "../../support/endpoint.ts";
-import { NOW, reportOf } from "../../support/reports.ts";
+import { NOW } from "../../support/reports.ts";
 import { OPERATOR_TOKEN } from "../../support/tokens.ts";
 
 let endpoint: ReturnType<typeof startEndpoint>;
@@ -11,10 +11,7 @@ beforeEach(() => {
 });
 const unblock = (query: string) =>
   endpoint.call("DELETE", `/blacklistip?${query}`, { headers: bearer(OPERATOR_TOKEN) });
-const put = (cidr: string) => {
-  const block = applyReport(undefined, reportOf(cidr), 0, { factor: 1, maxSeconds: 1 }, NOW);
-  endpoint.table.blocks.set(cidr, block as Block);
-};
+const put = (cidr: string) => endpoint.table.blockItems.set(cidr, blockOf(cidr));
 
 describe("what covers the address", () => {
   test("is named, and stays", async () => {
@@ -38,7 +35,7 @@ describe("what covers the address", () => {
   });
 
   test("may remain unknown: the unblock is accepted though the blocks cannot be read", async () => {
-    endpoint.table.readBlocks = async () => {
+    endpoint.table.blocks.readBlocks = async () => {
       throw new Error("The table is down.");
     };
     const { status, body } = await unblock("ip=203.0.113.1");
@@ -69,12 +66,13 @@ test("one that is queued but could not be announced says so, and the log tells w
   const log = new Logger({ logLevel: "SILENT" });
   const told = jest.spyOn(log, "error");
   endpoint = startEndpoint({ log });
-  const { countUnblock } = endpoint.table;
-  endpoint.table.countUnblock = async () => {
-    endpoint.table.countUnblock = async () => {
+  const { unblockCount } = endpoint.table;
+  const { increment } = unblockCount;
+  unblockCount.increment = async () => {
+    unblockCount.increment = async () => {
       throw new Error("The table went down.");
     };
-    return countUnblock();
+    return increment();
   };
   const { status, body } = await unblock("ip=203.0.113.1");
   expect([status, body.error.message]).toEqual([503, expect.stringContaining("is queued")]);

@@ -12,14 +12,14 @@ let reads: number;
 beforeEach(() => {
   table = createMemoryTable();
   reads = 0;
-  const { readUnblocks } = table;
-  table.readUnblocks = async () => {
+  const { read } = table.unblockCount;
+  table.unblockCount.read = async (signal) => {
     reads++;
-    return readUnblocks();
+    return read(signal);
   };
   warnings = [];
   const log = { warn: (what: unknown) => warnings.push(what) } as never;
-  clock = unblocksOver(table, log);
+  clock = unblocksOver(table.unblockCount, log);
   one = clock.instance();
   other = clock.instance();
 });
@@ -48,7 +48,7 @@ describe("the count", () => {
     expect(await other.count()).toBe(0);
   });
 
-  test("is unknown where it cannot be read, which is told once a lease", async () => {
+  test("is unknown where it cannot be read, which is logged once a lease", async () => {
     table.isUnreadable = true;
     expect([await one.count(), await one.count()]).toEqual([undefined, undefined]);
     expect(warnings).toHaveLength(1);
@@ -67,8 +67,8 @@ describe("the count", () => {
   test("is not waited for without end", async () => {
     const hanging = createUnblocks(
       {
-        ...table,
-        readUnblocks: (signal) =>
+        ...table.unblockCount,
+        read: (signal) =>
           new Promise((_, reject) => {
             signal.addEventListener("abort", () => reject(signal.reason));
           }),
@@ -81,7 +81,7 @@ describe("the count", () => {
   });
 });
 
-test("an unblock that cannot be counted is told", async () => {
+test("an unblock that cannot be counted fails", async () => {
   table.isUnreadable = true;
   await expect(one.add()).rejects.toThrow();
   await expect(one.announce()).rejects.toThrow();

@@ -1,9 +1,14 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import { AclNotFoundError, ThrottledError } from "../../../shared/aws/networkAcl.ts";
-import { ConflictError } from "../../../shared/aws/table.ts";
-import { SETTLE_MS } from "../../../shared/domain/plan.ts";
+import { ConflictError } from "../../../shared/aws/table/items.ts";
+import { SETTLE } from "../../../shared/targets/networkAcl/plan.ts";
+import {
+  RefusedError,
+  TargetMissingError,
+  TargetNotOursError,
+  ThrottledError,
+} from "../../../shared/targets/target.ts";
 import { reportOf } from "../../support/reports.ts";
-import { protectAll, World } from "./world.ts";
+import { protectAll, slotsIn, World } from "./world.ts";
 
 // What converge does besides the laws, which are in converge.property.test.ts.
 
@@ -28,6 +33,8 @@ const want = (...cidrs: string[]) => {
 };
 const wantWith = (cidr: string, severity: number, seconds = 3_600) =>
   world.report(reportOf(cidr, { reportedAt: world.now, severity, seconds }));
+const refusalOf = (code: string, isForAll = false) =>
+  new RefusedError(code, isForAll, new Error(`${code}.`));
 /** Refuses the calls that the condition holds for. */
 const refuse = (error: Error, isRefused: (cidr: string | null) => boolean) => {
   world.refuse = ({ cidr }) => (isRefused(cidr) ? error : undefined);
@@ -40,7 +47,7 @@ const called = () => world.calls.map(({ kind, cidr }) => `${kind} ${cidr}`);
 describe("throttling", () => {
   const throttled = new ThrottledError("Request limit exceeded.");
 
-  /** EC2 takes `seconds` to say that it is throttled, the SDK's retries included, so many times. */
+  /** EC2 takes `seconds` to say that it is throttled, the SDK's retries included, that many times. */
   const throttle = (times: number, seconds = 10) => {
     let asked = 0;
     world.refuse = () => {
@@ -61,8 +68,8 @@ describe("throttling", () => {
   test("stops when its time is up; what is left is not lost, nor recorded as done", async () => {
     want(A, B, C, D, E);
     throttle(3, 30);
-    expect(await world.converge()).toMatchObject({ applied: 0, left: 5, enforced: 1 });
-    expect(world.table.state.slots.ingress).toEqual({ 1: { cidr: A } });
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 5, enforced: 0 });
+    expect(world.slots()).toEqual({ 1: { cidr: A } });
     expect(await world.converge()).toMatchObject({ applied: 5, left: 0 });
     expect(called()).toEqual([A, B, C, D, E].map((cidr) => `create ${cidr}`));
   });
@@ -132,7 +139,7 @@ describe("EC2's quota, met before our own limit", () => {
     want(A, B, C, D, E);
     expect(await world.converge()).toMatchObject({ left: 0, enforced: 3, waiting: 2 });
     expect(world.denied()).toEqual([A, B, C].toSorted());
-    expect(world.table.state.learntLimits).toEqual({
+    expect(world.learntLimits).toEqual({
       "ingress/4": { limit: 3, learntAt: world.now },
     });
   });
@@ -141,7 +148,7 @@ describe("EC2's quota, met before our own limit", () => {
     want(C, D, E);
     await world.converge();
     wantWith(A, 10);
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     await world.converge();
     expect(world.denied()).toEqual([A, C, D].toSorted());
     expect(called().at(-1)).toBe(`replace ${A}`);
@@ -155,7 +162,7 @@ describe("EC2's quota, met before our own limit", () => {
       asked++;
       return undefined;
     };
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     expect(await world.converge()).toMatchObject({ applied: 0, left: 0 });
     expect(asked).toBe(0);
   });
@@ -164,12 +171,12 @@ describe("EC2's quota, met before our own limit", () => {
     world.directions = ["ingress", "egress"];
     want(A, B, C, D, V6);
     for (let i = 0; i < 3; i++) {
-      world.acl.egress.set(10 + i, { cidr: E, isPlainDeny: true, isPersons: false });
+      world.acl.egress.set(10 + i, { cidr: E, kind: "deny", isPersons: false });
     }
     await world.converge();
     expect(world.denied()).toEqual([V6, A, B, C].toSorted());
     expect(world.denied("egress")).toEqual([V6, E, E, E].toSorted());
-    expect(world.table.state.learntLimits).toMatchObject({
+    expect(world.learntLimits).toMatchObject({
       "ingress/4": { limit: 3 },
       "egress/4": { limit: 0 },
     });
@@ -191,45 +198,129 @@ describe("EC2's quota, met before our own limit", () => {
     want(A, B, C, D, E);
     await world.converge();
     world.limit = 2;
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     await world.converge();
     expect(world.denied()).toEqual([A, B]);
   });
 });
 
-describe("the ACL that is gone", () => {
-  const gone = new AclNotFoundError("The network ACL does not exist.");
+describe("a target that only a person can mend", () => {
+  const gone = new TargetMissingError("The network ACL does not exist.");
+  const denied = () => refusalOf("UnauthorizedOperation", true);
 
-  test("is told after what was done is recorded, and EC2 is asked for nothing more", async () => {
+  test("gone meanwhile: what was done is recorded, and EC2 is asked for nothing more", async () => {
     want(A, B, C);
     refuse(gone, (cidr) => cidr === B);
-    await expect(world.converge()).rejects.toThrow(AclNotFoundError);
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 2, problem: "missing" });
     expect(called()).toEqual([`create ${A}`]);
-    expect(world.table.state.slots.ingress).toEqual({
-      1: { cidr: A, confirmedAt: world.now },
-      2: { cidr: B },
-    });
+    expect(world.slots()).toEqual({ 1: { cidr: A, confirmedAt: world.now } });
+    expect(world.state.problem).toBe("missing");
   });
 
-  test("is told where it cannot even be described, and nothing is recorded", async () => {
+  test.each([
+    ["missing", 0, 0, () => gone],
+    ["not ours", 0, 0, () => new TargetNotOursError("Its description is another's.")],
+    ["refused", 1, 1, denied],
+  ] as const)(
+    "%s: nothing is done, nothing forgotten, and the next converge goes on",
+    async (problem, refused, enforced, failure) => {
+      want(A);
+      await world.converge();
+      const { record, held } = world.state;
+      world.describeFailure = failure();
+      want(B);
+      expect(await world.converge()).toMatchObject({
+        ...{ applied: 0, problem, refused, enforced },
+        // What EC2 has confirmed still stands where it only refuses to be asked.
+        waiting: 2 - enforced,
+      });
+      expect(world.state).toMatchObject({ record, held, enforced, problem });
+      expect(world.state.refused).toEqual(refused ? { [B]: "UnauthorizedOperation" } : {});
+      world.describeFailure = undefined;
+      expect(await world.converge()).toMatchObject({ enforced: 2, problem: null, refused: 0 });
+      expect(world.state.problem).toBeNull();
+      expect(world.denied()).toEqual([A, B]);
+    },
+  );
+
+  test("without a subnet it denies nobody, which is reported; its entries are kept up", async () => {
+    world.subnets = 0;
     want(A);
-    world.describeFailure = gone;
-    await expect(world.converge()).rejects.toThrow(AclNotFoundError);
-    expect(world.table.state.version).toBe(0);
+    expect(await world.converge()).toMatchObject({ enforced: 1, problem: "unassociated" });
+    expect(world.denied()).toEqual([A]);
+    expect(world.state.problem).toBe("unassociated");
+    world.subnets = 1;
+    expect(await world.converge()).toMatchObject({ problem: null });
   });
 });
 
 describe("a change that EC2 refuses", () => {
-  const refusal = new Error("InvalidParameterValue");
+  const refusal = refusalOf("InvalidParameterValue");
 
-  test("does not keep the others out", async () => {
+  test("does not keep the others out, and is right again once nothing is refused", async () => {
     want(A, B, C);
     refuse(refusal, (cidr) => cidr === A);
-    expect(await world.converge()).toMatchObject({ applied: 2, left: 1 });
+    const refused = { applied: 2, left: 1, refused: 1, enforced: 2, waiting: 1 };
+    expect(await world.converge()).toMatchObject({ ...refused, problem: "refused" });
     expect(world.denied()).toEqual([B, C]);
+    expect(world.state).toMatchObject({
+      refused: { [A]: "InvalidParameterValue" },
+      problem: "refused",
+    });
     refuseNothing();
     await world.converge();
     expect(world.denied()).toEqual([A, B, C].toSorted());
+    expect(world.state).toMatchObject({ refused: {}, problem: null, enforced: 3 });
+  });
+
+  test("is certainly not done: a number that was free is free, one that was ours is as it was", async () => {
+    world.limit = 2;
+    want(A, B);
+    await world.converge();
+    const before = world.slots();
+    world.blocks.delete(A);
+    want(C);
+    wantWith(V6, 1);
+    world.now += SETTLE;
+    refuse(refusal, (cidr) => cidr === C || cidr === V6);
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 2, refused: 2, enforced: 2 });
+    expect(world.slots()).toEqual(before);
+    expect(world.denied()).toEqual([A, B]);
+  });
+
+  test("is not counted as enforced, though a person took its entry out", async () => {
+    want(A, B);
+    await world.converge();
+    world.now += SETTLE;
+    world.acl.ingress.delete(1);
+    refuse(refusal, () => true);
+    expect(await world.converge()).toMatchObject({ refused: 1, enforced: 1, waiting: 1 });
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ refused: 1, enforced: 1, waiting: 1 });
+    expect(world.state.refused).toEqual({ [A]: "InvalidParameterValue" });
+    refuseNothing();
+    await world.converge();
+    expect(world.denied()).toEqual([A, B]);
+  });
+
+  test("because the caller may do nothing: EC2 is asked once, and all of them are refused", async () => {
+    world.directions = ["ingress", "egress"];
+    want(A, B);
+    let asked = 0;
+    world.refuse = () => {
+      asked++;
+      return refusalOf("UnauthorizedOperation", true);
+    };
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 4, refused: 4, enforced: 0 });
+    expect(asked).toBe(1);
+    expect(world.slots()).toEqual({});
+    expect(world.state.refused).toEqual({
+      [A]: "UnauthorizedOperation",
+      [B]: "UnauthorizedOperation",
+    });
+    refuseNothing();
+    expect(await world.converge()).toMatchObject({ applied: 4, refused: 0, enforced: 2 });
+    expect(world.state).toMatchObject({ refused: {}, problem: null });
   });
 
   test("holds back those that need it: no gap opens", async () => {
@@ -239,62 +330,294 @@ describe("a change that EC2 refuses", () => {
     await world.converge();
     expect(world.denied()).toEqual(["203.0.113.0/31", C]);
     world.limit = 3;
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     refuse(refusal, (cidr) => cidr === left);
-    expect(await world.converge()).toMatchObject({ applied: 0, left: 2 });
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 2, refused: 1 });
     expect(world.denied()).toEqual(["203.0.113.0/31", C]);
     refuseNothing();
     await world.converge();
     expect(world.denied()).toEqual([left, right, C]);
     expect(world.broken).toEqual([]);
   });
+
+  test("or that fails otherwise may have been done: the next plan finds out", async () => {
+    want(A, B);
+    refuse(new Error("socket hang up"), (cidr) => cidr === A);
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 1, refused: 0 });
+    expect(world.slots()).toEqual({ 1: { cidr: A }, 2: { cidr: B, confirmedAt: world.now } });
+    expect(world.state).toMatchObject({ refused: {}, problem: null });
+  });
+});
+
+describe("a person's allow", () => {
+  const allow = (number: number, cidr: string) => {
+    world.remember();
+    world.acl.ingress.set(number, { cidr, kind: "allow", isPersons: true });
+  };
+  const places = () => world.ours().map(([number, { cidr }]) => `${number} ${cidr}`);
+
+  test("at number 10: our ranges go below it, those that it overlaps first", async () => {
+    world.limit = 15;
+    const fillers = Array.from({ length: 11 }, (_, index) => `198.51.100.${2 * index}/32`);
+    for (const [index, cidr] of fillers.entries()) wantWith(cidr, 10 - (index % 3));
+    wantWith(A, 1);
+    await world.converge();
+    expect(places()).toContain(`12 ${A}`);
+    allow(10, "203.0.113.0/24");
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ shadowed: 0, enforced: 12, waiting: 0 });
+    expect(world.shadowed()).toEqual([]);
+    expect(world.denied()).toEqual([...fillers, A].toSorted());
+  });
+
+  test("at number 1 lets in what it overlaps: that waits, shadowed; the rest does not", async () => {
+    allow(1, "203.0.113.0/29");
+    want(A, B, C);
+    const shadowed = { enforced: 1, waiting: 2, shadowed: 2, foreign: 1 };
+    expect(await world.converge()).toMatchObject(shadowed);
+    expect(places()).toEqual([`2 ${C}`]);
+    expect(world.state).toMatchObject({ enforced: 1, waiting: 2 });
+    expect(world.state.shadowed.toSorted()).toEqual([A, B]);
+  });
+
+  test("of everything, at number 3, leaves room for the two strongest", async () => {
+    allow(3, "0.0.0.0/0");
+    want(A, B, C, D);
+    expect(await world.converge()).toMatchObject({ enforced: 2, waiting: 2, shadowed: 2 });
+    expect(world.denied()).toEqual([A, B]);
+    expect(world.state.shadowed).toEqual([C, D]);
+  });
+
+  test("that comes while it runs: entries move below it, and back into the open when it goes", async () => {
+    want(A, B, C);
+    await world.converge();
+    expect(places()).toEqual([`1 ${A}`, `2 ${B}`, `3 ${C}`]);
+    world.acl.ingress.delete(1);
+    allow(1, C);
+    world.now += SETTLE;
+    const shadowed = { enforced: 2, waiting: 1, shadowed: 1 };
+    expect(await world.converge()).toMatchObject(shadowed);
+    expect(world.denied()).toEqual([A, B]);
+    expect(world.shadowed()).toEqual([]);
+    expect(world.state.shadowed).toEqual([C]);
+    world.acl.ingress.delete(1);
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 3, waiting: 0, shadowed: 0 });
+    expect(world.denied()).toEqual([A, B, C].toSorted());
+    expect(world.state.shadowed).toEqual([]);
+  });
+
+  test("is reckoned with though EC2 refuses to move our entry: it is not counted as enforced", async () => {
+    world.numbers.first = 2;
+    want(A, B);
+    await world.converge();
+    allow(1, A);
+    world.now += SETTLE;
+    refuse(refusalOf("InvalidParameterValue"), () => true);
+    for (let i = 0; i < 2; i++) {
+      const refused = { refused: 1, enforced: 1, waiting: 1, shadowed: 1 };
+      expect(await world.converge()).toMatchObject(refused);
+      world.now += SETTLE;
+    }
+    expect(world.denied()).toEqual([A, B]);
+    refuseNothing();
+    expect(await world.converge()).toMatchObject({ applied: 1, enforced: 1, waiting: 1 });
+    expect(world.denied()).toEqual([B]);
+  });
+
+  test("makes what does not stand yet give way, not what stands", async () => {
+    world.limit = 3;
+    allow(3, "::/0");
+    wantWith(A, 2);
+    await world.converge();
+    wantWith(B, 2);
+    wantWith(C, 2);
+    wantWith(V6, 1);
+    expect(await world.converge()).toMatchObject({ applied: 3, enforced: 4 });
+    expect(called().every((line) => line.startsWith("create"))).toBe(true);
+    expect(places()).toContain(`1 ${A}`);
+  });
+
+  test("opens no gap where a range moves of which a part is wanted as well", async () => {
+    const range = "203.0.113.8/30";
+    world.limit = 3;
+    allow(2, "::/0");
+    wantWith(range, 3);
+    wantWith(A, 1);
+    await world.converge();
+    expect(places()).toContain(`1 ${range}`);
+    wantWith("203.0.113.10/32", 4);
+    wantWith(V6, 1);
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 4, waiting: 0 });
+    expect(called().slice(2, 4)).toEqual([`create ${range}`, `replace ${V6}`]);
+    expect(world.broken).toEqual([]);
+  });
+
+  test("moves a range of the other family out of the way, though its own has no room to spare", async () => {
+    world.limit = 3;
+    wantWith(B, 2);
+    wantWith(D, 2);
+    await world.converge();
+    allow(3, "::/0");
+    wantWith(A, 3);
+    wantWith(V6, 1);
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 4, waiting: 0, shadowed: 0 });
+    expect(world.denied()).toEqual([V6, A, B, D].toSorted());
+    expect(world.broken).toEqual([]);
+  });
+
+  test("in one direction shadows there alone", async () => {
+    world.directions = ["ingress", "egress"];
+    world.acl.egress.set(1, { cidr: A, kind: "allow", isPersons: true });
+    want(A, B);
+    expect(await world.converge()).toMatchObject({ enforced: 2, shadowed: 1 });
+    expect(world.denied("ingress")).toEqual([A, B]);
+    expect(world.denied("egress")).toEqual([B]);
+  });
 });
 
 describe("monitor mode", () => {
+  const WOULD = "Would change the target";
+  const monitored = () => slotsIn(world.state.monitored).ingress;
+
   beforeEach(() => {
     world.mode = "monitor";
   });
 
   test("writes nothing to the ACL, and records and logs what would be", async () => {
     want(A, B);
-    expect(await world.converge()).toMatchObject({ applied: 0, left: 0, enforced: 2 });
+    const nothing = { applied: 0, left: 0, enforced: 0, waiting: 2 };
+    expect(await world.converge()).toMatchObject(nothing);
     expect(world.calls).toEqual([]);
-    const { mode, slots, monitored } = world.table.state;
-    expect({ mode, slots, monitored }).toEqual({
-      mode: "monitor",
-      slots: { ingress: {}, egress: {} },
-      monitored: { ingress: { 1: { cidr: A }, 2: { cidr: B } }, egress: {} },
-    });
-    expect(world.logged.filter((line) => line === "Would change the ACL")).toHaveLength(2);
+    expect(world.state).toMatchObject({ mode: "monitor", enforced: 0, waiting: 2 });
+    expect(world.slots()).toEqual({});
+    expect(monitored()).toEqual({ 1: { cidr: A, confirmedAt: 0 }, 2: { cidr: B, confirmedAt: 0 } });
+    expect(world.logged.filter((line) => line === WOULD)).toHaveLength(2);
   });
 
-  test("shows the strongest only, as if they were enforced", async () => {
-    world.limit = 1;
-    want(A, B);
-    expect(await world.converge()).toMatchObject({ enforced: 1, waiting: 1 });
-    expect(world.table.state.monitored.ingress).toEqual({ 1: { cidr: A } });
-  });
-
-  test("leaves what was enforced before as it is, and takes it up again afterwards", async () => {
-    world.mode = "enforce";
+  test("says what would change once, not at each converge", async () => {
     want(A);
     await world.converge();
-    const { slots } = world.table.state;
-    world.mode = "monitor";
-    world.blocks.delete(A);
-    want(B);
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     await world.converge();
-    expect(world.denied()).toEqual([A]);
-    expect(world.table.state.slots).toEqual(slots);
+    expect(world.logged.filter((line) => line === WOULD)).toHaveLength(1);
+  });
+
+  test("shows the strongest only, and keeps up with the list", async () => {
+    world.limit = 1;
+    want(A, B);
+    await world.converge();
+    expect(monitored()).toEqual({ 1: { cidr: A, confirmedAt: 0 } });
+    world.blocks.delete(A);
+    await world.converge();
+    expect(monitored()).toEqual({ 1: { cidr: B, confirmedAt: 0 } });
+    expect(world.calls).toEqual([]);
+  });
+
+  test("takes our own entries out, and leaves a person's", async () => {
     world.mode = "enforce";
+    want(A, B);
+    await world.converge();
+    world.mode = "monitor";
+    world.acl.ingress.set(7, { cidr: E, kind: "deny", isPersons: true });
+    world.now += SETTLE;
+    const taken = { applied: 2, enforced: 0, waiting: 2, foreign: 1, drifted: 0 };
+    expect(await world.converge()).toMatchObject(taken);
+    expect([...world.acl.ingress.keys()]).toEqual([7]);
+    expect(Object.values(monitored()).map(({ cidr }) => cidr)).toEqual([A, B]);
+  });
+
+  test("enforces what it showed once the mode is enforce, and shows nothing more", async () => {
+    want(A);
+    await world.converge();
+    world.mode = "enforce";
+    expect(await world.converge()).toMatchObject({ applied: 1, enforced: 1, waiting: 0 });
+    expect(world.denied()).toEqual([A]);
+    expect(world.state).toMatchObject({ mode: "enforce", monitored: null });
+  });
+});
+
+describe("a holder", () => {
+  const held = () => world.state.held;
+  const challenge = (count: number, extra = {}) => {
+    for (let i = 0; i < count; i++) {
+      const cidr = `198.51.100.${2 * i}/32`;
+      const change = { reportedAt: world.now, severity: 5, seconds: 3_600, ...extra };
+      world.report(reportOf(cidr, change));
+    }
+  };
+
+  beforeEach(async () => {
+    world.limit = 1;
+    world.margin = 10_000;
+    wantWith(A, 5);
+    await world.converge();
+    // A later report scores higher: by as much as it is later.
+    world.now += 20_000;
+  });
+
+  test("stays though ninety that score more by less than the margin push it out of what is read", async () => {
+    world.margin = 30_000;
+    challenge(90);
+    for (let i = 0; i < 3; i++) await world.converge();
+    expect(world.denied()).toEqual([A]);
+    expect(held()).toEqual([A]);
+  });
+
+  test("goes where it is outscored by more than the margin, or by a higher severity", async () => {
+    challenge(90);
+    await world.converge();
+    expect(world.denied()).toHaveLength(1);
+    expect(world.denied()).not.toEqual([A]);
+    const [holder] = world.denied();
+    expect(held()).toEqual([holder]);
+    wantWith(B, 6);
     await world.converge();
     expect(world.denied()).toEqual([B]);
-    const { mode, monitored } = world.table.state;
-    expect({ mode, monitored }).toEqual({
-      mode: "enforce",
-      monitored: { ingress: {}, egress: {} },
-    });
+  });
+
+  test("is not recorded where there is no margin, and goes to any that scores more", async () => {
+    world.margin = 0;
+    await world.converge();
+    expect(held()).toEqual([]);
+    challenge(90);
+    await world.converge();
+    expect(world.denied()).not.toEqual([A]);
+  });
+
+  test("of a merged range is each block in it", async () => {
+    const [left, right] = ["203.0.113.0/32", "203.0.113.1/32"];
+    wantWith(right, 5);
+    await world.converge();
+    expect(world.denied()).toEqual(["203.0.113.0/31"]);
+    expect(held().toSorted()).toEqual([left, right]);
+  });
+
+  test("in monitor mode is one that would hold a place", async () => {
+    world.mode = "monitor";
+    await world.converge();
+    challenge(90, { reportedAt: world.now - 15_000 });
+    await world.converge();
+    expect(held()).toEqual([A]);
+  });
+
+  test("goes where it ends or is unblocked, however large the margin", async () => {
+    world.margin = 3_600_000;
+    challenge(90);
+    world.blocks.delete(A);
+    await world.converge();
+    expect(world.denied()).not.toContain(A);
+    expect(world.denied()).toHaveLength(1);
+  });
+
+  test("goes where the target is no longer for blocks of its severity", async () => {
+    expect(held()).toEqual([A]);
+    world.leastSeverity = 6;
+    expect(await world.converge()).toMatchObject({ enforced: 0, waiting: 0 });
+    expect(world.denied()).toEqual([]);
+    expect(world.state).toMatchObject({ leastSeverity: 6, held: [] });
   });
 });
 
@@ -310,13 +633,13 @@ describe("directions", () => {
 
   test("back to ingress: our outbound entries go, a person's and the inbound ones stay", async () => {
     world.directions = ["ingress", "egress"];
-    const persons = { cidr: E, isPlainDeny: true, isPersons: true };
+    const persons = { cidr: E, kind: "deny", isPersons: true } as const;
     world.acl.egress.set(1, persons);
     want(A, B);
     await world.converge();
     const inbound = world.calls.length;
     world.directions = ["ingress"];
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     await world.converge();
     expect([...world.acl.egress]).toEqual([[1, persons]]);
     expect(world.denied("ingress")).toEqual([A, B]);
@@ -341,7 +664,7 @@ describe("never-block", () => {
     want(A, C, V6);
     await world.converge();
     expect(world.denied()).toEqual([C]);
-    expect(world.table.state.vpcCidrs).toEqual(world.vpcCidrs);
+    expect(world.state.ownRanges).toEqual(world.vpcCidrs);
   });
 
   describe.each<[string, (isReadable: boolean) => void]>([
@@ -363,13 +686,13 @@ describe("never-block", () => {
       wantWith(A, 10, 60);
       want(B);
       await world.converge();
-      const { vpcCidrs } = world.table.state;
+      const { ownRanges } = world.state;
       setReadable(false);
       want(C);
       world.now += 60_000;
       expect(await world.converge()).toMatchObject({ isNeverBlockReadable: false, waiting: 1 });
       expect(world.denied()).toEqual([B]);
-      expect(world.table.state.vpcCidrs).toEqual(vpcCidrs);
+      expect(world.state.ownRanges).toEqual(ownRanges);
       setReadable(true);
       expect(await world.converge()).toMatchObject({ isNeverBlockReadable: true, waiting: 0 });
       expect(world.denied()).toEqual([B, C]);
@@ -380,10 +703,11 @@ describe("never-block", () => {
 describe("the record", () => {
   test("is written before EC2 is asked: a second writer asks EC2 for nothing", async () => {
     want(A);
-    world.table.readState = async () => {
-      const read = world.table.state;
-      world.table.state = { ...read, version: read.version + 1 };
-      return read;
+    const { read } = world.table.states;
+    world.table.states.read = async (id, kind) => {
+      const state = await read(id, kind);
+      world.table.targetStates.set(id, { ...state, version: state.version + 1 });
+      return state;
     };
     await expect(world.converge()).rejects.toThrow(ConflictError);
     expect(world.calls).toEqual([]);
@@ -392,15 +716,15 @@ describe("the record", () => {
   test("is not written where it says nothing new, but for every half minute", async () => {
     want(A);
     await world.converge();
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     await world.converge();
-    const { version, convergedAt } = world.table.state;
+    const { version, convergedAt } = world.state;
     world.now = convergedAt + 29_999;
     await world.converge();
-    expect(world.table.state.version).toBe(version);
+    expect(world.state.version).toBe(version);
     world.now = convergedAt + 30_000;
     await world.converge();
-    expect(world.table.state).toMatchObject({ version: version + 1, convergedAt: world.now });
+    expect(world.state).toMatchObject({ version: version + 1, convergedAt: world.now });
   });
 
   test("is written at once where only what waits has changed", async () => {
@@ -409,25 +733,25 @@ describe("the record", () => {
     await world.converge();
     wantWith(B, 1);
     await world.converge();
-    expect(world.table.state.waiting).toBe(1);
+    expect(world.state.waiting).toBe(1);
   });
 });
 
-describe("what is told", () => {
+describe("what is reported", () => {
   test("how many wait: those that no entry covers", async () => {
     world.limit = 2;
     want("203.0.113.0/32", "203.0.113.1/32", C, D, E, V6);
     expect(await world.converge()).toMatchObject({ enforced: 3, waiting: 2 });
     expect(world.denied()).toEqual([V6, "203.0.113.0/31", C].toSorted());
-    expect(world.table.state.waiting).toBe(2);
+    expect(world.state.waiting).toBe(2);
   });
 
   test("what a person changed of ours, which is repaired, and what a person put beside it", async () => {
     want(A, B);
     await world.converge();
-    world.now += SETTLE_MS;
+    world.now += SETTLE;
     world.acl.ingress.delete(1);
-    world.acl.ingress.set(5, { cidr: E, isPlainDeny: true, isPersons: true });
+    world.acl.ingress.set(5, { cidr: E, kind: "deny", isPersons: true });
     expect(await world.converge()).toMatchObject({ drifted: 1, foreign: 1, applied: 1 });
     expect(world.denied()).toEqual([A, B]);
   });

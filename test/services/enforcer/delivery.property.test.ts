@@ -1,8 +1,8 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { Message } from "../../../shared/aws/queue.ts";
+import type { Message } from "../../../shared/domain/decide.ts";
 import { RANGES } from "../../support/ranges.ts";
-import { blockMessage, startWorker, unblockMessage } from "../../support/worker.ts";
+import { blockMessage, POLICY, startWorker, unblockMessage } from "../../support/worker.ts";
 import { lagMs, World } from "./world.ts";
 
 // From the queue to the ACL: what queue, worker, DynamoDB and enforcer may do to messages on their way
@@ -15,7 +15,7 @@ const few = fc.constantFrom(...RANGES.slice(0, 6), ...RANGES.slice(-2));
 
 /** What was sent between two steps of the clock, in the order in which it was. */
 const round = fc.record({
-  words: fc.array(
+  messages: fc.array(
     fc.record({
       cidr: few,
       isUnblock: fc.nat(4).map((number) => number === 0),
@@ -56,31 +56,35 @@ function reorder(messages: readonly Message[], order: readonly number[]): Messag
     .toSorted((a, b) => a.key - b.key);
   const rest = [...messages];
   return places.map(({ cidr }) => {
-    const index = rest.findIndex((message) => message.cidr === cidr);
+    const index = rest.findIndex((message) => message.cidr.text === cidr.text);
     return rest.splice(index, 1)[0] as Message;
   });
 }
 
 /** Sends the rounds through worker and enforcer; what befalls each is `mishaps`, in turn. */
 async function send(world: World, rounds: readonly Round[], mishaps: readonly Mishap[]) {
-  const worker = startWorker({ table: world.table, escalation: { factor: 2, maxSeconds: 60 } });
-  for (const [number, { words, ms }] of rounds.entries()) {
+  const worker = startWorker({
+    table: world.table,
+    policy: { ...POLICY, escalation: { factor: 2, max: 60 } },
+  });
+  for (const [number, { messages, ms }] of rounds.entries()) {
     const { order, batchSize, deliveries, ...rest } = mishaps[number % mishaps.length] ?? CALM;
-    const messages = words.map(({ cidr, isUnblock, severity, seconds }, index) => {
+    const sent = messages.map(({ cidr, isUnblock, severity, seconds }, index) => {
       const reportedAt = world.now + index;
       return isUnblock
         ? unblockMessage(cidr, reportedAt)
         : blockMessage(cidr, { reportedAt, severity, seconds });
     });
-    world.now += words.length;
-    const queued = reorder(messages, order);
+    world.now += messages.length;
+    const queued = reorder(sent, order);
     while (queued.length > 0) {
       const batch = queued.splice(0, batchSize);
-      for (let delivery = 1; delivery < deliveries; delivery++) await worker.work(batch, world.now);
+      for (let delivery = 1; delivery < deliveries; delivery++)
+        await worker.process(batch, world.now);
       if (rest.failing) world.table.failures.set(rest.failing, new Error("The table is down."));
-      const failed = await worker.work(batch, world.now);
+      const failed = await worker.process(batch, world.now);
       world.table.failures.clear();
-      await worker.work(batch.slice(batch.length - failed.length), world.now);
+      await worker.process(batch.slice(batch.length - failed.length), world.now);
       if (rest.isTtlEarly) world.deleteExpired();
       if (rest.crashAfter !== undefined) await world.converge(rest.crashAfter);
     }

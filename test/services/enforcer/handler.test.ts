@@ -1,35 +1,61 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { Context, DynamoDBStreamEvent, ScheduledEvent } from "aws-lambda";
-import * as networkAcl from "../../../shared/aws/networkAcl.ts";
-import * as tableModule from "../../../shared/aws/table.ts";
+import type { Context, DynamoDBStreamEvent, ScheduledEvent, SQSEvent } from "aws-lambda";
+import * as clients from "../../../shared/aws/clients.ts";
+import * as blocks from "../../../shared/aws/table/blocks.ts";
+import * as offenders from "../../../shared/aws/table/offenders.ts";
+import * as targetStates from "../../../shared/aws/table/targetStates.ts";
+import * as ec2 from "../../../shared/targets/networkAcl/ec2.ts";
+import { TargetMissingError, ThrottledError } from "../../../shared/targets/target.ts";
 import { captureOutput } from "../../support/output.ts";
 import { NOW, reportOf } from "../../support/reports.ts";
 import { insertOf, removalOf, TTL } from "../../support/streamRecords.ts";
-import { World } from "./world.ts";
+import { ACL_ID, World } from "./world.ts";
 
 // The function as it is wired, on a world in memory instead of table and ACL.
 
 let world: World;
 let output: ReturnType<typeof captureOutput>;
+/** The wake-ups that were left: after how many seconds they come. */
+let wakeUps: (number | undefined)[];
 
-/** What the current world has, by whatever name it is asked for. */
-const partOf = (part: "table" | "acl") =>
-  new Proxy({}, { get: (_, name) => Reflect.get(world.enforcer()[part], name) });
-jest.unstable_mockModule("../../../shared/aws/table.ts", () => ({
-  ...tableModule,
-  createTable: () => partOf("table"),
+/** A port of the current world, whatever world that is when it is used. */
+const portOf = (port: () => object) =>
+  new Proxy({}, { get: (_, name) => Reflect.get(port(), name) });
+jest.unstable_mockModule("../../../shared/aws/table/blocks.ts", () => ({
+  ...blocks,
+  createBlocks: () => portOf(() => world.enforcer().blocks),
 }));
-jest.unstable_mockModule("../../../shared/aws/networkAcl.ts", () => ({
-  ...networkAcl,
-  createNetworkAcl: () => partOf("acl"),
+jest.unstable_mockModule("../../../shared/aws/table/targetStates.ts", () => ({
+  ...targetStates,
+  createTargetStates: () => portOf(() => world.enforcer().states),
+}));
+jest.unstable_mockModule("../../../shared/aws/table/offenders.ts", () => ({
+  ...offenders,
+  createOffenders: () => portOf(() => world.table.offenders),
+}));
+jest.unstable_mockModule("../../../shared/targets/networkAcl/ec2.ts", () => ({
+  ...ec2,
+  createNetworkAcl: () => portOf(() => world.networkAcl()),
+}));
+jest.unstable_mockModule("../../../shared/aws/clients.ts", () => ({
+  ...clients,
+  createSqs: () => ({
+    send: async ({ input }: { input: { DelaySeconds?: number } }) => {
+      wakeUps.push(input.DelaySeconds);
+    },
+  }),
 }));
 jest.unstable_mockModule("../../../shared/aws/parameters.ts", () => ({
   createParameters: () => ({ get: async () => "none" }),
 }));
 jest.spyOn(Date, "now").mockImplementation(() => world?.now ?? NOW);
 Object.assign(process.env, {
-  ACL_ID: "acl-0123456789abcdef0",
+  ACL_ID,
+  WAF_IP_SETS: "",
+  LEAST_SEVERITY: `${ACL_ID}=3`,
   TABLE_NAME: "blacklist_ip",
+  LIST_NAME: "the-list",
+  WAKE_UP_QUEUE_URL: "https://sqs.example/wake-ups",
   NEVER_BLOCK_PARAMETER: "/never-block",
   MODE: "enforce",
   RULE_LIMIT: "5",
@@ -38,6 +64,7 @@ Object.assign(process.env, {
   DIRECTIONS: "ingress",
   MAX_INNOCENTS: "0",
   REPEAT_MEMORY: "86400",
+  SCORE_HALF_LIFE: "600",
   POWERTOOLS_METRICS_NAMESPACE: "Portcullis",
 });
 const { handler } = await import("../../../services/enforcer/handler.ts");
@@ -47,6 +74,7 @@ const SECOND = NOW / 1000;
 
 beforeEach(() => {
   world = new World();
+  wakeUps = [];
   output = captureOutput();
 });
 afterEach(() => output.restore());
@@ -56,8 +84,9 @@ const context = (remainingMs = 60_000) =>
   ({ getRemainingTimeInMillis: () => remainingMs }) as unknown as Context;
 const wake = (...Records: DynamoDBStreamEvent["Records"]) => handler({ Records }, context());
 const schedule = { "detail-type": "Scheduled Event" } as ScheduledEvent;
+const wakeUp = { Records: [{ messageId: "1", body: '{"kind":"wakeUp"}' }] } as SQSEvent;
 const endedOf = (cidr: string, strikes: number) => ({
-  ...{ cidr, strikes, firstSeenAt: NOW - 60_000, expiresAt: SECOND - 1 },
+  ...{ cidr, strikes, score: NOW, firstSeenAt: NOW - 60_000, expiresAt: SECOND - 1 },
 });
 /** The metrics that were published, by name. */
 const metrics = () =>
@@ -74,6 +103,7 @@ describe("whatever wakes it, it converges", () => {
   test.each<[string, () => Promise<void>]>([
     ["a record of the stream", () => wake(insertOf({ cidr: A }))],
     ["the schedule", () => handler(schedule, context())],
+    ["a wake-up", () => handler(wakeUp, context())],
     ["records that it cannot read", () => wake({ eventName: "REMOVE" })],
   ])("%s", async (_what, woken) => {
     want(A);
@@ -81,8 +111,8 @@ describe("whatever wakes it, it converges", () => {
     expect(world.denied()).toEqual([A]);
   });
 
-  test("and tells what it did in metrics", async () => {
-    world.acl.ingress.set(7, { cidr: B, isPlainDeny: true, isPersons: true });
+  test("and says what it did in metrics", async () => {
+    world.acl.ingress.set(7, { cidr: B, kind: "deny", isPersons: true });
     want(A);
     await handler(schedule, context());
     expect(metrics()).toMatchObject({
@@ -92,8 +122,18 @@ describe("whatever wakes it, it converges", () => {
       ChangesApplied: 1,
       ChangesLeft: 0,
       DriftRepaired: 0,
+      ChangesRefused: 0,
       NeverBlockUnreadable: 0,
+      TargetMissing: 0,
+      TargetFailed: 0,
     });
+  });
+
+  test("but with nothing that is less severe than the target is for", async () => {
+    world.report(reportOf(A, { severity: 2 }));
+    world.report(reportOf(B, { severity: 3 }));
+    await handler(schedule, context());
+    expect(world.denied()).toEqual([B]);
   });
 
   test("and begins no EC2 call that might not end in time", async () => {
@@ -114,18 +154,18 @@ describe("a block that left the table", () => {
   });
 
   test("is remembered though the ACL cannot be described", async () => {
-    world.describeFailure = new networkAcl.ThrottledError("Request limit exceeded.");
+    world.describeFailure = new ThrottledError("Request limit exceeded.");
     await expect(wake(removalOf(endedOf(A, 3), SECOND, TTL))).rejects.toThrow("Request limit");
     expect([...world.table.strikes]).toEqual([[A, 3]]);
   });
 
   test("that cannot be remembered now is delivered again, and keeps nothing from being enforced", async () => {
-    world.table.rememberOffender = async () => {
+    world.table.offenders.remember = async () => {
       throw new Error("The table is down.");
     };
     // Meanwhile the event loop turns, so that a promise that nobody awaits yet would be noticed.
-    const { state } = world.table;
-    world.table.readState = () => new Promise((resolve) => setImmediate(resolve, state));
+    const { state } = world;
+    world.table.states.read = () => new Promise((resolve) => setImmediate(resolve, state));
     want(B);
     const woken = wake(removalOf(endedOf(A, 3), SECOND, TTL));
     await expect(woken).rejects.toThrow("The table is down.");
@@ -133,14 +173,14 @@ describe("a block that left the table", () => {
   });
 });
 
-describe("an ACL that is gone", () => {
+describe("a target that is gone", () => {
   beforeEach(() => {
-    world.describeFailure = new networkAcl.AclNotFoundError("The network ACL does not exist.");
+    world.describeFailure = new TargetMissingError("The network ACL does not exist.");
   });
 
   test("is an alarm, not a loop of errors", async () => {
     await handler(schedule, context());
-    expect(metrics()).toMatchObject({ AclMissing: 1 });
+    expect(metrics()).toMatchObject({ TargetMissing: 1, TargetFailed: 0 });
     expect(output.text()).toContain("The network ACL does not exist");
   });
 
@@ -150,7 +190,27 @@ describe("an ACL that is gone", () => {
   });
 });
 
-test("any other failure is told to Lambda, which tries again", async () => {
-  world.table.isUnreadable = true;
-  await expect(handler(schedule, context())).rejects.toThrow("The table is down.");
+// The clock of the process never goes back: these are last, each later than the one before.
+describe("a wake-up", () => {
+  test("is left for the next end of a block", async () => {
+    world.now += 3_600_000;
+    world.report(reportOf(A, { reportedAt: world.now, seconds: 600 }));
+    world.report(reportOf(B, { reportedAt: world.now, seconds: 60 }));
+    await handler(schedule, context());
+    expect(wakeUps).toEqual([60]);
+  });
+
+  test("is not left where nothing is to come", async () => {
+    world.now += 2 * 3_600_000;
+    await handler(schedule, context());
+    expect(wakeUps).toEqual([]);
+  });
+
+  test("is left where the converge failed, though Lambda, to whom the failure goes, tries again", async () => {
+    world.now += 3 * 3_600_000;
+    world.table.isUnreadable = true;
+    await expect(handler(schedule, context())).rejects.toThrow("The table is down.");
+    expect(metrics()).toMatchObject({ TargetFailed: 1 });
+    expect(wakeUps).toEqual([10]);
+  });
 });

@@ -1,25 +1,30 @@
 import { describe, expect, test } from "@jest/globals";
+import type { DynamoDBRecord, ScheduledEvent, SQSRecord } from "aws-lambda";
 import { removalsIn } from "../../../services/enforcer/removals.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { insertOf, removalOf, TTL } from "../../support/streamRecords.ts";
+
+const removalsOf = (...Records: DynamoDBRecord[]) => removalsIn({ Records });
 
 const END = 1_800_000_060;
 const BLOCK = {
   cidr: "203.0.113.1/32",
   strikes: 2,
+  score: 1_800_000_000_123,
   firstSeenAt: 1_800_000_000_000,
   expiresAt: END,
 };
-const ITEM = { aclId: "acl-1", sk: "block#203.0.113.1/32", ...BLOCK, reason: "port scan" };
+const ITEM = { list: "the-list", sk: "block#203.0.113.1/32", ...BLOCK, reason: "port scan" };
 
 describe("a block that left", () => {
-  test("is told with what the offender's item needs of it", () => {
-    expect(removalsIn([removalOf(ITEM, END, TTL)])).toEqual([
-      { block: BLOCK, byTtl: true, hasEnded: true },
-    ]);
+  test("comes with what the offender's item needs of it", () => {
+    const block = { ...BLOCK, cidr: parseCidr(BLOCK.cidr) };
+    expect(removalsOf(removalOf(ITEM, END, TTL))).toEqual([{ block, byTtl: true, hasEnded: true }]);
   });
 
   test.each([
     ["by TTL, however late", END + 86_400, TTL, { byTtl: true, hasEnded: true }],
+    ["by TTL, by a clock that is behind", END - 1, TTL, { byTtl: true, hasEnded: true }],
     ["by hand before its end", END - 1, undefined, { byTtl: false, hasEnded: false }],
     ["by hand at its end", END, undefined, { byTtl: false, hasEnded: true }],
     [
@@ -41,7 +46,7 @@ describe("a block that left", () => {
       { byTtl: false, hasEnded: false },
     ],
   ])("%s", (_what, removedAt, identity, expected) => {
-    expect(removalsIn([removalOf(ITEM, removedAt, identity)])).toMatchObject([expected]);
+    expect(removalsOf(removalOf(ITEM, removedAt, identity))).toMatchObject([expected]);
   });
 });
 
@@ -55,9 +60,13 @@ test("what came, and what nobody can read, is left out; the rest is not", () => 
     { eventName: "REMOVE" as const },
     removalOf({ ...ITEM, cidr: "203.0.113.9/32" }, END, TTL),
   ];
-  expect(removalsIn(records).map(({ block }) => block.cidr)).toEqual(["203.0.113.9/32"]);
+  expect(removalsOf(...records).map(({ block }) => block.cidr.text)).toEqual(["203.0.113.9/32"]);
 });
 
-test("no records are no removals", () => {
-  expect(removalsIn([])).toEqual([]);
+test.each<[string, Parameters<typeof removalsIn>[0]]>([
+  ["no records", { Records: [] }],
+  ["a wake-up", { Records: [{ messageId: "1", body: "{}" } as SQSRecord] }],
+  ["the schedule", { "detail-type": "Scheduled Event" } as ScheduledEvent],
+])("%s: no removals", (_what, event) => {
+  expect(removalsIn(event)).toEqual([]);
 });

@@ -1,39 +1,49 @@
 import fc from "fast-check";
-import {
-  CANDIDATES_PER_SLOT,
-  converge,
-  type Enforcer,
-  type Outcome,
-} from "../../../services/enforcer/converge.ts";
+import type { Converged, Enforcer } from "../../../services/enforcer/converge.ts";
+import { convergenceOf, createConvergeAll } from "../../../services/enforcer/convergeAll.ts";
 import type { Logger } from "../../../shared/aws/log.ts";
-import { EntryLimitError, type NetworkAcl } from "../../../shared/aws/networkAcl.ts";
-import type { Table } from "../../../shared/aws/table.ts";
-import { applyReport, type Block, isExpired, type Report } from "../../../shared/domain/block.ts";
+import { applyReport, type Block, type Report } from "../../../shared/domain/block.ts";
 import { type Cidr, contains, overlaps } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protect } from "../../../shared/domain/neverBlock.ts";
+import { isExpired } from "../../../shared/domain/time.ts";
+import type { NetworkAcl } from "../../../shared/targets/networkAcl/ec2.ts";
+import { SETTLE } from "../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
-  type Change,
+  ceilingOf,
   type Direction,
-  SETTLE_MS,
-} from "../../../shared/domain/plan.ts";
+  type Slots,
+} from "../../../shared/targets/networkAcl/rules.ts";
+import type { Change } from "../../../shared/targets/networkAcl/schedule.ts";
+import {
+  CANDIDATES_PER_SLOT,
+  createNetworkAclTarget,
+} from "../../../shared/targets/networkAcl/target.ts";
+import { newTargetState, type TargetState } from "../../../shared/targets/state.ts";
+import { QuotaError } from "../../../shared/targets/target.ts";
 import { createMemoryTable } from "../../support/memoryTable.ts";
 import { ADDRESSES, cidrOf, strongestThatFit, UNIVERSES } from "../../support/ranges.ts";
 import { NOW } from "../../support/reports.ts";
 
+/** The one target of this world. */
+export const ACL_ID = "acl-0123456789abcdef0";
+
 type Entry = {
   cidr: string;
-  isPlainDeny: boolean;
+  kind: AclEntry["kind"];
   isPersons: boolean;
 };
 type Shown = Record<Direction, AclEntry[]>;
-type Call = Change & { readonly direction: Direction };
+type Call = Pick<Change, "kind" | "ruleNumber"> & {
+  readonly direction: Direction;
+  readonly cidr: string | null;
+};
 
 /** A converge that is killed stops here: its promise never settles. */
 const never = () => new Promise<never>(() => {});
 
 /** How far EC2's reads lag behind its writes: less than a confirmed write is believed. */
-export const lagMs = fc.option(fc.integer({ min: 1, max: SETTLE_MS - 1 }), { nil: 0, freq: 1 });
+export const lagMs = fc.option(fc.integer({ min: 1, max: SETTLE - 1 }), { nil: 0, freq: 1 });
 
 /**
  * A table, an ACL and a clock in memory, and beside them what the laws say. Every EC2 call is checked
@@ -44,12 +54,18 @@ export class World {
   limit = 3;
   quota = 100;
   maxInnocents = 0;
+  /** How much a challenger must outscore a block that holds a slot. */
+  margin = 0;
+  leastSeverity = 1;
+  /** The rule numbers that may be ours. */
+  numbers = { first: 1, last: 20 };
+  subnets = 1;
   mode: Enforcer["mode"] = "enforce";
   directions: readonly Direction[] = ["ingress"];
   neverBlock: NeverBlock | undefined = [];
   /** Undefined where EC2 does not tell. */
   vpcCidrs: readonly string[] | undefined = [];
-  /** DescribeNetworkAcls shows the ACL as it was so many milliseconds ago. */
+  /** DescribeNetworkAcls shows the ACL as it was that long ago. */
   lagMs = 0;
   /** So long does an EC2 call take. */
   callMs = 0;
@@ -63,7 +79,7 @@ export class World {
   private hadProtected = false;
   private past: { at: number; shown: Shown }[] = [];
   readonly table = createMemoryTable();
-  readonly blocks: Map<string, Block> = this.table.blocks;
+  readonly blocks: Map<string, Block> = this.table.blockItems;
   readonly acl: Record<Direction, Map<number, Entry>> = { ingress: new Map(), egress: new Map() };
   readonly broken: string[] = [];
   /** Every EC2 call that took effect, in order. */
@@ -75,6 +91,10 @@ export class World {
   private stepsToCrash = Number.POSITIVE_INFINITY;
   private crash: () => void = () => {};
   private before = new Set<string>();
+  /** The allows that the plan in force was made with. */
+  private knownAllows: Record<Direction, AclEntry[]> = { ingress: [], egress: [] };
+  /** Addresses that were denied when converge began, and for a while were not. */
+  private uncovered = new Set<string>();
 
   constructor() {
     // What the enforcer does with a block that leaves the table when its time is over.
@@ -86,15 +106,31 @@ export class World {
   /** DynamoDB deletes what has expired, some time or other. */
   deleteExpired(): void {
     for (const block of [...this.blocks.values()].filter((one) => isExpired(one, this.now))) {
-      this.blocks.delete(block.cidr);
+      this.blocks.delete(block.cidr.text);
       this.table.onRemove(block);
     }
   }
 
   report(report: Report): void {
-    const existing = this.blocks.get(report.cidr);
-    const next = applyReport(existing, report, 0, { factor: 1, maxSeconds: 1 }, this.now);
-    if (next) this.blocks.set(report.cidr, { ...next, wake: false });
+    const { text } = report.cidr;
+    const policy = { escalation: { factor: 1, max: 1 }, halfLife: 300_000 };
+    const next = applyReport(this.blocks.get(text), report, 0, policy, this.now);
+    if (next) this.blocks.set(text, { ...next, wake: false });
+  }
+
+  /** The state item of the ACL, as it is stored. */
+  get state(): TargetState {
+    return this.table.targetStates.get(ACL_ID) ?? newTargetState("networkAcl");
+  }
+
+  /** The quotas that were met, as they are stored. */
+  get learntLimits(): unknown {
+    return (this.state.record as { learntLimits?: unknown } | null)?.learntLimits;
+  }
+
+  /** Our rule numbers as they are stored: ranges by their texts. */
+  slots(direction: Direction = "ingress"): Slots {
+    return slotsIn(this.state.record)[direction];
   }
 
   /** Our entries: what we remember as ours and what is a plain deny. */
@@ -103,19 +139,21 @@ export class World {
   }
 
   ownedNumbers(): number[] {
-    return Object.keys(this.table.state.slots.ingress).map(Number);
+    return Object.keys(this.slots()).map(Number);
   }
 
   /**
-   * Runs converge; killed after so many steps, where a step is a write to the table or to EC2.
+   * Runs converge; killed after that many steps, where a step is a write to the table or to EC2.
    * @returns undefined where it was killed
    */
   async converge(
     stepsToCrash = Number.POSITIVE_INFINITY,
     timeMs = 60_000,
-  ): Promise<Outcome | undefined> {
+  ): Promise<Converged | undefined> {
     this.stepsToCrash = stepsToCrash;
     this.before = this.covered();
+    this.uncovered.clear();
+    const canMove = !this.hasPartialAllow() && !this.isFull();
     this.hadProtected = this.protectedAndCovered().size > 0;
     const callsBefore = this.calls.length;
     const was = new Map([...this.acl.ingress].map(([number, { cidr }]) => [number, cidr]));
@@ -123,7 +161,9 @@ export class World {
       this.crash = () => resolve(undefined);
     });
     try {
-      return await Promise.race([crashed, converge(this.enforcer(), this.now + timeMs)]);
+      const converged = await Promise.race([crashed, this.convergeAll(this.now + timeMs)]);
+      if (converged && canMove) this.checkMoves();
+      return converged;
     } finally {
       this.lastCalls = this.calls.length - callsBefore;
       const numbers = new Set([...was.keys(), ...this.acl.ingress.keys()]);
@@ -134,19 +174,45 @@ export class World {
   }
 
   /** Lets EC2's reads settle and converges undisturbed. */
-  async settle(): Promise<void> {
+  async settle(): Promise<Converged | undefined> {
     this.neverBlock ??= [];
-    this.now += SETTLE_MS;
-    await this.converge();
+    this.now += SETTLE;
+    return this.converge();
   }
 
-  /** The addresses that our entries deny. */
+  /** The addresses that our entries deny, and that no allow lets in before. */
   covered(): Set<string> {
-    const denied = this.ours().map(([, { cidr }]) => cidrOf(cidr));
+    const denies = this.ours().map(([number, { cidr }]) => ({ number, range: cidrOf(cidr) }));
+    const allows = this.allows();
+    const letIn = (address: Cidr) =>
+      allows.reduce(
+        (lowest, [number, { cidr }]) =>
+          contains(cidrOf(cidr), address) ? Math.min(lowest, number) : lowest,
+        Number.POSITIVE_INFINITY,
+      );
     return new Set(
-      ADDRESSES.filter((address) => denied.some((range) => contains(range, address))).map(
-        ({ text }) => text,
-      ),
+      ADDRESSES.filter((address) =>
+        denies.some(({ number, range }) => contains(range, address) && number < letIn(address)),
+      ).map(({ text }) => text),
+    );
+  }
+
+  /** A person's allows. */
+  allows(direction: Direction = "ingress"): [number, Entry][] {
+    return [...this.acl[direction]].filter(([, { kind }]) => kind === "allow");
+  }
+
+  /** Allows that our ranges may have to go below. */
+  hasAllows(): boolean {
+    return this.allows().some(([number]) => number <= this.numbers.last);
+  }
+
+  /** Our entries that stand behind an allow that overlaps them, with its number. */
+  shadowed(): string[] {
+    return this.ours().flatMap(([number, { cidr }]) =>
+      this.allows()
+        .filter(([other, allow]) => other < number && overlaps(cidrOf(allow.cidr), cidrOf(cidr)))
+        .map(([other]) => `${number} ${cidr} behind ${other}`),
     );
   }
 
@@ -173,68 +239,79 @@ export class World {
         .ranked(family)
         .filter((block) => !isExpired(block, this.now))
         .slice(0, this.limit * CANDIDATES_PER_SLOT)
-        .map(({ cidr }) => cidrOf(cidr))
+        .map(({ cidr }) => cidr)
         .filter((cidr) => !this.neverBlock?.some((range) => overlaps(range.cidr, cidr))),
     );
   }
 
+  private async convergeAll(deadline: number): Promise<Converged | undefined> {
+    const enforcer = this.enforcer();
+    const target = createNetworkAclTarget(this.networkAcl(), {
+      id: ACL_ID,
+      leastSeverity: this.leastSeverity,
+      directions: this.directions,
+      ruleLimit: this.limit,
+      numbers: this.numbers,
+      maxInnocents: this.maxInnocents,
+      margin: this.margin,
+    });
+    const all = createConvergeAll([convergenceOf(enforcer, target)], () => this.now);
+    const { converged, failed } = await all(deadline);
+    const [failure] = failed.values();
+    if (failure) throw failure;
+    return converged.get(ACL_ID);
+  }
+
+  /** The enforcer over this world. */
   enforcer(): Enforcer {
+    const { blocks, states } = this.table;
     const line = (message: unknown) => void this.logged.push(String(message));
-    const log = { info: line, warn: line, error: line, debug: line } as unknown as Logger;
     return {
-      table: this.steppedTable(),
-      acl: this.networkAcl(),
+      // Writes to the table are steps.
+      blocks: { ...blocks, remove: (block) => this.step(() => blocks.remove(block)) },
+      states: { ...states, write: (id, state) => this.step(() => states.write(id, state)) },
       neverBlock: async (vpcCidrs) => {
         if (!this.neverBlock) throw new Error("unreadable");
         return [...this.neverBlock, ...protectAll(vpcCidrs)];
       },
-      directions: this.directions,
-      ruleLimit: this.limit,
-      numbers: { first: 1, last: 20 },
-      maxInnocents: this.maxInnocents,
       mode: this.mode,
-      log,
+      log: { info: line, warn: line, error: line, debug: line } as unknown as Logger,
       clock: () => this.now,
     };
   }
 
-  /** The table, whose writes are steps. */
-  private steppedTable(): Table {
-    const { table } = this;
-    return {
-      ...table,
-      readState: () => table.readState(),
-      writeState: (state) => this.step(() => table.writeState(state)),
-      removeBlock: (block) => this.step(() => table.removeBlock(block)),
-    };
-  }
-
-  private networkAcl(): NetworkAcl {
+  /** The ACL as EC2 has it. */
+  networkAcl(): NetworkAcl {
     return {
       describe: async () => {
         if (this.describeFailure) throw this.describeFailure;
-        return { vpcId: "vpc-1", entries: this.shown() };
+        const entries = this.shown();
+        this.knownAllows = { ingress: allowsIn(entries.ingress), egress: allowsIn(entries.egress) };
+        return { vpcId: "vpc-1", entries, subnets: this.subnets };
       },
       vpcCidrs: async () => {
         if (!this.vpcCidrs) throw new Error("unreadable");
         return [...this.vpcCidrs];
       },
-      apply: (direction, change) =>
+      apply: (direction, { kind, ruleNumber, cidr: range }) =>
         this.step(() => {
-          const { ruleNumber, cidr } = change;
-          const refusal = this.refuse({ direction, ...change });
+          const cidr = range?.text ?? null;
+          const refusal = this.refuse({ direction, kind, ruleNumber, cidr });
           if (refusal) throw refusal;
           const entries = this.acl[direction];
           const there = entries.get(ruleNumber);
           if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
           const countBefore = this.countBy(direction, cidr ?? there?.cidr);
-          if (cidr && !there && countBefore >= this.quota) throw new EntryLimitError("quota");
-          this.calls.push({ direction, ...change });
+          if (cidr && !there && countBefore >= this.quota) throw new QuotaError("quota");
+          this.calls.push({ direction, kind, ruleNumber, cidr });
           this.remember();
           this.now += this.callMs;
           const protectedBefore = this.protectedAndCovered();
+          if (range && ruleNumber >= ceilingOf(range, this.knownAllows[direction])) {
+            this.broken.push(`${cidr} was put at ${ruleNumber}, behind an allow`);
+          }
           if (cidr === null) entries.delete(ruleNumber);
-          else entries.set(ruleNumber, { cidr, isPlainDeny: true, isPersons: false });
+          else entries.set(ruleNumber, { cidr, kind: "deny", isPersons: false });
           this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
         }),
     };
@@ -250,20 +327,47 @@ export class World {
       if (!protectedBefore.has(address)) this.broken.push(`blocked protected ${address}`);
     }
     // What a person has just done at our numbers is believed only after a while.
-    if (this.now - this.driftedAt < SETTLE_MS) return;
+    if (this.now - this.driftedAt < SETTLE) return;
     const count = this.countBy(direction, cidr);
     if (count > Math.max(this.limit, countBefore)) this.broken.push(`${count} entries`);
     const covered = this.covered();
-    const staying = this.expected().map(cidrOf);
+    const isShadowing = this.hasAllows() || this.knownAllows.ingress.length > 0;
+    const staying = isShadowing ? [] : this.expected().map(cidrOf);
     for (const address of this.before) {
       if (covered.has(address)) continue;
       if (this.lagMs > 0 && this.hasCrashed) continue; // nobody can know what is there
       if (this.hadProtected) continue; // the owner's access goes first
+      this.uncovered.add(address);
       const cidr = cidrOf(address);
       if (this.neverBlock && staying.some((range) => contains(range, cidr))) {
         this.broken.push(`a gap for ${address}`);
       }
     }
+  }
+
+  /** With allows about, what is denied before and after must have been denied all the time. */
+  private checkMoves(): void {
+    if (!this.hasAllows() || this.hasPartialAllow()) return;
+    const covered = this.covered();
+    for (const address of this.uncovered) {
+      if (covered.has(address)) this.broken.push(`a gap for ${address}, which only moved`);
+    }
+  }
+
+  /** An allow lets in a part of one of our entries: where both parts must move, no order avoids a gap. */
+  private hasPartialAllow(): boolean {
+    return this.ours().some(([, { cidr }]) =>
+      this.allows().some(
+        ([, allow]) =>
+          overlaps(cidrOf(allow.cidr), cidrOf(cidr)) && !contains(cidrOf(allow.cidr), cidrOf(cidr)),
+      ),
+    );
+  }
+
+  /** Without room for one entry more, what must make room for the other family leaves a gap. */
+  private isFull(): boolean {
+    const limit = Math.min(this.limit, this.quota);
+    return UNIVERSES.some(({ text }) => this.countBy("ingress", text) >= limit);
   }
 
   private countBy(direction: Direction, cidr: string | undefined): number {
@@ -293,10 +397,10 @@ export class World {
 
   private entries(): Shown {
     const entriesOf = (direction: Direction) =>
-      [...this.acl[direction]].map(([ruleNumber, { cidr, isPlainDeny }]) => ({
+      [...this.acl[direction]].map(([ruleNumber, { cidr, kind }]) => ({
         ruleNumber,
-        cidr,
-        isPlainDeny,
+        cidr: cidrOf(cidr),
+        kind,
       }));
     return { ingress: entriesOf("ingress"), egress: entriesOf("egress") };
   }
@@ -313,6 +417,14 @@ export class World {
     this.crash();
     return never();
   }
+}
+
+const allowsIn = (entries: readonly AclEntry[]) => entries.filter(({ kind }) => kind === "allow");
+
+/** Our rule numbers in the record of an ACL, as it is stored. */
+export function slotsIn(record: unknown): Readonly<Record<Direction, Slots>> {
+  const { slots } = (record ?? {}) as { slots?: Record<Direction, Slots> };
+  return slots ?? { ingress: {}, egress: {} };
 }
 
 export function protectAll(cidrs: readonly string[]): NeverBlock {

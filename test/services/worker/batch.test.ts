@@ -1,15 +1,17 @@
 import { DynamoDBServiceException, InternalServerError } from "@aws-sdk/client-dynamodb";
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { workOff } from "../../../services/worker/batch.ts";
-import { ConflictError } from "../../../shared/aws/table.ts";
+import { processBatch } from "../../../services/worker/batch.ts";
+import { ConflictError } from "../../../shared/aws/table/items.ts";
 import { protect } from "../../../shared/domain/neverBlock.ts";
 import { NOW } from "../../support/reports.ts";
 import {
   blockMessage as block,
+  POLICY,
   recordsOf,
   startWorker,
   unblockMessage as unblock,
+  wireOf,
 } from "../../support/worker.ts";
 
 const [A, B, C] = ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"] as const;
@@ -18,7 +20,8 @@ let worker: ReturnType<typeof startWorker>;
 beforeEach(() => {
   worker = startWorker();
 });
-const work = (messages: readonly (object | string)[], now?: number) => worker.work(messages, now);
+const work = (messages: readonly (object | string)[], now?: number) =>
+  worker.process(messages, now);
 
 describe("a batch", () => {
   test("becomes one write per address, whatever the number of its messages", async () => {
@@ -34,21 +37,21 @@ describe("a batch", () => {
       { kind: "write", cidr: A },
       { kind: "write", cidr: B },
     ]);
-    expect(worker.table.blocks.get(A)).toMatchObject({
+    expect(worker.table.blockItems.get(A)).toMatchObject({
       expiresAt: NOW / 1000 + 600,
       severity: 9,
       hits: 3,
       detectors: ["suricata", "elastalert"],
     });
-    expect(worker.table.blocks.get(B)).toMatchObject({ hits: 2, severity: 5 });
+    expect(worker.table.blockItems.get(B)).toMatchObject({ hits: 2, severity: 5 });
   });
 
   test("extends what is there, and never shortens it", async () => {
     await work([block(A, { seconds: 600 })]);
     await work([block(A, { seconds: 60 })]);
-    expect(worker.table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 600);
+    expect(worker.table.blockItems.get(A)?.expiresAt).toBe(NOW / 1000 + 600);
     await work([block(A, { seconds: 900 })]);
-    expect(worker.table.blocks.get(A)?.expiresAt).toBe(NOW / 1000 + 900);
+    expect(worker.table.blockItems.get(A)?.expiresAt).toBe(NOW / 1000 + 900);
   });
 
   test("that nobody sent is nothing to do", async () => {
@@ -64,34 +67,38 @@ describe("a batch", () => {
   });
 
   test("counts the strikes that the table remembers, and escalates by them", async () => {
-    worker.escalation = { factor: 2, maxSeconds: 1_000 };
+    worker.policy = { ...worker.policy, escalation: { factor: 2, max: 1_000 } };
     worker.table.strikes.set(A, 2);
     await work([block(A, { seconds: 60 })]);
-    expect(worker.table.blocks.get(A)).toMatchObject({ strikes: 3, expiresAt: NOW / 1000 + 240 });
+    expect(worker.table.blockItems.get(A)).toMatchObject({
+      strikes: 3,
+      expiresAt: NOW / 1000 + 240,
+    });
   });
 
   test("adds one strike for a new block, however many reports it begins with", async () => {
     await work([block(A)]);
     const later = { reportedAt: NOW + 60_000 };
     await work([block(A, later), block(A, later), block(A, later)], NOW + 60_000);
-    expect(worker.table.blocks.get(A)).toMatchObject({ strikes: 2, hits: 3 });
+    expect(worker.table.blockItems.get(A)).toMatchObject({ strikes: 2, hits: 3 });
   });
 
   test("carries the mark that wakes the enforcer for this one write only", async () => {
     await work([block(A)]);
     await work([block(A, { severity: 9 }), block(A)]);
-    expect(worker.table.blocks.get(A)?.wake).toBe(true);
-    await work([block(A)]);
-    expect(worker.table.blocks.get(A)?.wake).toBe(false);
+    expect(worker.table.blockItems.get(A)?.wake).toBe(true);
+    const weightless = block(A, { reportedAt: NOW - 100 * POLICY.halfLife, seconds: 10_000 });
+    await work([weightless]);
+    expect(worker.table.blockItems.get(A)?.wake).toBe(false);
   });
 
-  test("delivered again changes neither expiry, severity, rank nor strikes", async () => {
+  test("delivered again changes neither expiry, severity nor strikes", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(anyReport, { minLength: 1, maxLength: 10 }), async (batch) => {
         worker = startWorker();
         const outcome = () =>
-          [...worker.table.blocks.values()].map(({ cidr, expiresAt, severity, rank, strikes }) => {
-            return { cidr, expiresAt, severity, rank, strikes };
+          [...worker.table.blockItems.values()].map(({ cidr, expiresAt, severity, strikes }) => {
+            return { cidr, expiresAt, severity, strikes };
           });
         await work(batch);
         const once = outcome();
@@ -122,7 +129,7 @@ describe("an unblock", () => {
   test("before a new block, in one batch, leaves the new block alone", async () => {
     await work([block(A, { seconds: 600, severity: 9 })]);
     await work([unblock(A), block(A, { reportedAt: NOW + 1, seconds: 60 })], NOW + 1);
-    expect(worker.table.blocks.get(A)).toMatchObject({
+    expect(worker.table.blockItems.get(A)).toMatchObject({
       expiresAt: NOW / 1000 + 60,
       severity: 5,
       firstSeenAt: NOW + 1,
@@ -133,21 +140,21 @@ describe("an unblock", () => {
   test("is no strike", async () => {
     await work([block(A)]);
     await work([unblock(A), block(A, { reportedAt: NOW + 1 })], NOW + 1);
-    expect(worker.table.blocks.get(A)?.strikes).toBe(1);
+    expect(worker.table.blockItems.get(A)?.strikes).toBe(1);
   });
 
   test("delivered again, with the block that follows it, ends as it did", async () => {
     await work([block(A, { seconds: 600 })]);
     const batch = [unblock(A), block(A, { reportedAt: NOW + 1 })];
     await work(batch, NOW + 1);
-    const once = worker.table.blocks.get(A);
+    const once = worker.table.blockItems.get(A);
     await work(batch, NOW + 1);
-    expect(worker.table.blocks.get(A)).toEqual(once);
+    expect(worker.table.blockItems.get(A)).toEqual(once);
   });
 });
 
 describe("a message that can never succeed", () => {
-  const valid = block(C);
+  const valid = wireOf(block(C));
   const without = (name: string) =>
     Object.fromEntries(Object.entries(valid).filter(([key]) => key !== name));
 
@@ -162,18 +169,15 @@ describe("a message that can never succeed", () => {
     ["with an address that is none", { ...valid, cidr: "nonsense" }, "invalid_message"],
     ["with a bare address", { ...valid, cidr: "203.0.113.9" }, "invalid_message"],
     ["with host bits", { ...valid, cidr: "203.0.113.9/24" }, "invalid_message"],
-    [
-      "with capital worker.letters",
-      { ...valid, cidr: "2001:DB8::/64", family: 6 },
-      "invalid_message",
-    ],
+    ["with an address in capitals", { ...valid, cidr: "2001:DB8::/64" }, "invalid_message"],
     ["with an over-long address", { ...valid, cidr: "2".repeat(1_000) }, "invalid_message"],
     ["with too wide a range", { ...valid, cidr: "203.0.0.0/15" }, "invalid_message"],
     ["with too wide a range of IPv6", block("2001:db8::/31"), "invalid_message"],
     ["with a weight below nothing", { ...valid, weight: -1 }, "invalid_message"],
     ["with a weight above all", { ...valid, weight: 101 }, "invalid_message"],
-    ["of no family", { ...valid, family: 5 }, "invalid_message"],
-    ["of another family than its address", { ...valid, family: 6 }, "invalid_message"],
+    ["that stands for no report", { ...valid, count: 0 }, "invalid_message"],
+    ["that stands for half a report", { ...valid, count: 1.5 }, "invalid_message"],
+    ["that stands for too many reports", { ...valid, count: 1_001 }, "invalid_message"],
     ["without an expiry", without("expiresAt"), "invalid_message"],
     ["with a fractional expiry", { ...valid, expiresAt: 1.5 }, "invalid_message"],
     ["with an expiry in milliseconds", { ...valid, expiresAt: NOW }, "invalid_message"],
@@ -184,22 +188,22 @@ describe("a message that can never succeed", () => {
     ["with an over-long reason", { ...valid, reason: "x".repeat(257) }, "invalid_message"],
     ["with an over-long detector", { ...valid, detector: "x".repeat(129) }, "invalid_message"],
     ["without a detector", { ...valid, detector: "" }, "invalid_message"],
-    ["an unblock of nothing", { ...unblock(C), cidr: undefined }, "invalid_message"],
+    ["an unblock of nothing", { ...wireOf(unblock(C)), cidr: undefined }, "invalid_message"],
     [
       "an unblock with a hold in milliseconds",
-      { ...unblock(C), holdUntil: NOW },
+      { ...wireOf(unblock(C)), holdUntil: NOW },
       "invalid_message",
     ],
-    ["an unblock by nobody", { ...unblock(C), operator: undefined }, "invalid_message"],
+    ["an unblock by nobody", { ...wireOf(unblock(C)), operator: undefined }, "invalid_message"],
   ])(
     "%s, goes to the dead-letter queue at once, and the rest goes on",
     async (_what, poison, reason) => {
       const batch = recordsOf([block(A), poison, block(B)]);
-      expect(await workOff(batch, worker, NOW)).toEqual({ batchItemFailures: [] });
-      expect(worker.letters).toEqual([
+      expect(await processBatch(batch, worker, NOW)).toEqual({ batchItemFailures: [] });
+      expect(worker.deadLettered).toEqual([
         {
           messageId: "1",
-          group: "acl-0123456789abcdef0",
+          group: "the-list",
           body: batch[1]?.body,
           reason,
           detail: expect.stringMatching(/./),
@@ -212,7 +216,7 @@ describe("a message that can never succeed", () => {
   test("does not touch the table where a batch has no other", async () => {
     worker.table.isUnreadable = true;
     expect(await work(["{", "}"])).toEqual([]);
-    expect(worker.letters.map(({ messageId }) => messageId)).toEqual(["0", "1"]);
+    expect(worker.deadLettered.map(({ messageId }) => messageId)).toEqual(["0", "1"]);
   });
 
   test("is handed back, with everything after it, while the dead-letter queue is down", async () => {
@@ -222,15 +226,15 @@ describe("a message that can never succeed", () => {
       },
     };
     expect(await work([block(A), "{", block(B)])).toEqual(["1", "2"]);
-    expect(worker.table.blocks.has(A)).toBe(true);
+    expect(worker.table.blockItems.has(A)).toBe(true);
   });
 });
 
-describe("a replayed message that was overtaken", () => {
+describe("a stale message", () => {
   test("a block is worth nothing once its time is over, and what is left of it before", async () => {
     const replayed = block(A, { seconds: 600 });
     expect(await work([replayed], NOW + 599_000)).toEqual([]);
-    expect(worker.table.blocks.get(A)?.expiresAt).toBe(replayed.expiresAt);
+    expect(worker.table.blockItems.get(A)?.expiresAt).toBe(replayed.expiresAt);
     worker = startWorker();
     expect(await work([replayed], NOW + 600_000)).toEqual([]);
     expect(worker.blocked()).toEqual([]);
@@ -272,7 +276,7 @@ describe("a replayed message that was overtaken", () => {
   });
 
   test("a block does not even count as corroboration", async () => {
-    worker.corroboration = { threshold: 2, windowSeconds: 3_600 };
+    worker.policy = { ...worker.policy, corroboration: { threshold: 2, window: 3_600 } };
     await work([unblock(A, NOW + 60_001)], NOW + 60_001);
     const later = block(A, { detector: "other", reportedAt: NOW + 60_002 });
     await work([block(A, { seconds: 600 }), later], NOW + 60_002);
@@ -307,15 +311,19 @@ describe("a write that fails", () => {
   const conflict = () => new ConflictError("Another writer changed the item meanwhile.");
 
   test("because another writer was faster is tried again at once on what that one wrote", async () => {
-    const { writeBlock } = worker.table;
-    worker.table.writeBlock = async (written, before) => {
-      worker.table.writeBlock = writeBlock;
-      await writeBlock({ ...written, severity: 9, requestId: "the other's" }, before);
+    const { write } = worker.addresses;
+    worker.addresses.write = async (cidr, before, next) => {
+      worker.addresses.write = write;
+      const block = next.block && { ...next.block, severity: 9, requestId: "the other's" };
+      await write(cidr, before, { ...next, block });
       throw conflict();
     };
     expect(await work([block(A, { seconds: 600 })])).toEqual([]);
-    expect(worker.table.blocks.get(A)).toMatchObject({
-      ...{ requestId: "the other's", severity: 9, hits: 2, expiresAt: NOW / 1000 + 600 },
+    expect(worker.table.blockItems.get(A)).toMatchObject({
+      requestId: "the other's",
+      severity: 9,
+      hits: 2,
+      expiresAt: NOW / 1000 + 600,
     });
   });
 
@@ -339,7 +347,7 @@ describe("a write that fails", () => {
     worker.table.failures.set(B, error);
     expect(await work([block(A), block(B), block(C), block(B)])).toEqual([]);
     expect(worker.blocked()).toEqual([A, C]);
-    expect(worker.letters).toMatchObject([
+    expect(worker.deadLettered).toMatchObject([
       { messageId: "1", reason: "refused", detail: error.message },
       { messageId: "3", reason: "refused", detail: error.message },
     ]);

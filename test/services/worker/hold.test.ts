@@ -12,12 +12,12 @@ beforeEach(() => {
 const report = (at = 0, change: Parameters<typeof blockMessage>[1] = {}) =>
   blockMessage(A, { reportedAt: NOW + at, seconds: 3_600, ...change });
 const reported = (at = 0, change: Parameters<typeof blockMessage>[1] = {}) =>
-  worker.work([report(at, change)], NOW + at);
+  worker.process([report(at, change)], NOW + at);
 const unblocked = (at = 0, holdSeconds = HOLD) =>
-  worker.work([unblockMessage(A, NOW + at, holdSeconds)], NOW + at);
+  worker.process([unblockMessage(A, NOW + at, holdSeconds)], NOW + at);
 
 describe("after an unblock with a hold", () => {
-  test("detectors are not listened to, until its end", async () => {
+  test("detectors are ignored until its end", async () => {
     await reported();
     await unblocked();
     for (const at of [1, 1_000, HOLD * 1000 - 1]) {
@@ -30,19 +30,19 @@ describe("after an unblock with a hold", () => {
 
   test("other addresses are blocked as ever", async () => {
     await unblocked();
-    await worker.work([blockMessage(B)]);
+    await worker.process([blockMessage(B)]);
     expect(worker.blocked()).toEqual([B]);
   });
 
   test("it holds within the batch as well", async () => {
-    await worker.work([report(), unblockMessage(A, NOW, HOLD), report(1)], NOW + 1);
+    await worker.process([report(), unblockMessage(A, NOW, HOLD), report(1)], NOW + 1);
     expect(worker.blocked()).toEqual([]);
     await reported(2);
     expect(worker.blocked()).toEqual([]);
   });
 
-  test("what detectors say meanwhile does not count as corroboration later", async () => {
-    worker.corroboration = { threshold: 2, windowSeconds: 3_600 };
+  test("what detectors report meanwhile does not count as corroboration later", async () => {
+    worker.policy = { ...worker.policy, corroboration: { threshold: 2, window: 3_600 } };
     await unblocked();
     await reported(1_000, { detector: "suricata" });
     await reported(HOLD * 1000, { detector: "elastalert" });
@@ -53,7 +53,7 @@ describe("after an unblock with a hold", () => {
     await reported();
     for (let delivery = 0; delivery < 2; delivery++) await unblocked();
     const unblock = { requestedAt: NOW, holdUntil: NOW / 1000 + HOLD };
-    expect(worker.table.lastUnblocks).toEqual(new Map([[A, unblock]]));
+    expect(worker.table.unblocks).toEqual(new Map([[A, unblock]]));
   });
 });
 
@@ -63,15 +63,15 @@ describe("a hold is lifted", () => {
     await reported(1_000, { byOperator: true, detector: "night-shift", seconds: 60 });
     expect(worker.blocked()).toEqual([A]);
     await reported(2_000, { severity: 9 });
-    expect(worker.table.blocks.get(A)?.severity).toBe(9);
+    expect(worker.table.blockItems.get(A)?.severity).toBe(9);
   });
 
   test("by an operator in the very batch that set it", async () => {
-    await worker.work(
+    await worker.process(
       [unblockMessage(A, NOW, HOLD), report(1, { byOperator: true }), report(2)],
       NOW + 2,
     );
-    expect(worker.table.blocks.get(A)?.hits).toBe(2);
+    expect(worker.table.blockItems.get(A)?.hits).toBe(2);
   });
 
   test("by an unblock without one", async () => {
@@ -89,10 +89,10 @@ describe("a hold is lifted", () => {
   });
 });
 
-test("an operator's block that comes when its own time is over lifts none", async () => {
+test("an operator's report whose own time is over lifts none", async () => {
   await unblocked();
-  const late = report(0, { byOperator: true, seconds: 10 });
-  await worker.work([late], NOW + 10_000);
+  const stale = report(0, { byOperator: true, seconds: 10 });
+  await worker.process([stale], NOW + 10_000);
   await reported(11_000);
   expect(worker.blocked()).toEqual([]);
 });
@@ -105,7 +105,7 @@ test("an unblock without a hold lets detectors block at once", async () => {
 });
 
 test("a hold whose time was over before its message came holds nothing", async () => {
-  await worker.work([unblockMessage(A, NOW, HOLD)], NOW + HOLD * 1000);
+  await worker.process([unblockMessage(A, NOW, HOLD)], NOW + HOLD * 1000);
   await reported(HOLD * 1000);
   expect(worker.blocked()).toEqual([A]);
 });

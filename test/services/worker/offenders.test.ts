@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import { NOW } from "../../support/reports.ts";
-import { blockMessage, startWorker, unblockMessage } from "../../support/worker.ts";
+import { blockMessage, POLICY, startWorker, unblockMessage } from "../../support/worker.ts";
 
 // An address that offends again is blocked for longer.
 
@@ -9,12 +9,12 @@ const A = "203.0.113.1/32";
 let worker: ReturnType<typeof startWorker>;
 let now: number;
 beforeEach(() => {
-  worker = startWorker({ escalation: { factor: 2, maxSeconds: 500 } });
+  worker = startWorker({ policy: { ...POLICY, escalation: { factor: 2, max: 500 } } });
   now = NOW;
 });
 const reported = (change: Parameters<typeof blockMessage>[1] = {}) =>
-  worker.work([blockMessage(A, { reportedAt: now, ...change })], now);
-const current = () => worker.table.blocks.get(A);
+  worker.process([blockMessage(A, { reportedAt: now, ...change })], now);
+const current = () => worker.table.blockItems.get(A);
 /** How long the block lasts from now on, in seconds. */
 const left = () => (current()?.expiresAt ?? Number.NaN) - now / 1000;
 /** Goes on to the end of the block; DynamoDB deletes it, or not yet, and the enforcer remembers it. */
@@ -23,7 +23,7 @@ const end = ({ isDeleted = true } = {}) => {
   if (!block) throw new Error("There is no block.");
   now = block.expiresAt * 1000;
   if (!isDeleted) return;
-  worker.table.blocks.delete(A);
+  worker.table.blockItems.delete(A);
   worker.table.remember(block);
 };
 
@@ -48,19 +48,18 @@ describe.each([
     expect(left()).toBe(9_000);
   });
 
-  test("counts its strike and ranks higher for it", async () => {
+  test("counts its strike, and goes on from the old one's score", async () => {
     await reported();
-    const first = current()?.rank ?? "";
     end({ isDeleted });
     await reported();
     expect(current()?.strikes).toBe(2);
-    expect((current()?.rank ?? "") > first).toBe(true);
+    expect(current()?.score).toBeCloseTo(now + POLICY.halfLife * Math.log2(1.5));
   });
 
   test("counts it though an unblock comes first", async () => {
     await reported();
     end({ isDeleted });
-    await worker.work([unblockMessage(A, now), blockMessage(A, { reportedAt: now })], now);
+    await worker.process([unblockMessage(A, now), blockMessage(A, { reportedAt: now })], now);
     expect(current()?.strikes).toBe(2);
   });
 });
@@ -90,7 +89,7 @@ describe("a report while the address is blocked", () => {
 test("a block that an operator ended was no strike", async () => {
   await reported({ seconds: 60 });
   now += 1_000;
-  await worker.work([unblockMessage(A, now)], now);
+  await worker.process([unblockMessage(A, now)], now);
   now += 1_000;
   await reported({ seconds: 60 });
   expect(current()?.strikes).toBe(1);
@@ -98,7 +97,7 @@ test("a block that an operator ended was no strike", async () => {
 });
 
 test("a factor of 1 forgives everything but keeps count", async () => {
-  worker.escalation = { factor: 1, maxSeconds: 500 };
+  worker.policy = { ...POLICY, escalation: { factor: 1, max: 500 } };
   await reported({ seconds: 60 });
   end();
   await reported({ seconds: 60 });

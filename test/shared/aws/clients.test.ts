@@ -3,22 +3,32 @@ import type { AddressInfo } from "node:net";
 import { DescribeVpcsCommand } from "@aws-sdk/client-ec2";
 import { ListQueuesCommand } from "@aws-sdk/client-sqs";
 import { GetParameterCommand } from "@aws-sdk/client-ssm";
+import { ListIPSetsCommand } from "@aws-sdk/client-wafv2";
 import { GetCommand } from "@aws-sdk/lib-dynamodb";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { createDynamo, createEc2, createSqs, createSsm } from "../../../shared/aws/clients.ts";
+import {
+  createDynamo,
+  createEc2,
+  createSqs,
+  createSsm,
+  createWaf,
+} from "../../../shared/aws/clients.ts";
+
+const SERVICES = ["SQS", "SSM", "DYNAMODB", "EC2", "WAFV2"] as const;
+type Service = (typeof SERVICES)[number];
 
 /** Takes every call and answers none. */
 let silent: Server;
-let calls = 0;
+const calls = new Map<string, number>();
 
 beforeAll(async () => {
-  silent = createServer(() => {
-    calls++;
+  silent = createServer(({ url = "" }) => {
+    const service = url.split("/")[1] ?? "";
+    calls.set(service, (calls.get(service) ?? 0) + 1);
   });
   await new Promise<void>((listening) => silent.listen(0, "127.0.0.1", listening));
   const url = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
-  for (const name of ["SQS", "SSM", "DYNAMODB", "EC2"])
-    process.env[`AWS_ENDPOINT_URL_${name}`] = url;
+  for (const service of SERVICES) process.env[`AWS_ENDPOINT_URL_${service}`] = `${url}/${service}`;
   process.env.AWS_REGION = "us-east-1";
   process.env.AWS_ACCESS_KEY_ID = "local";
   process.env.AWS_SECRET_ACCESS_KEY = "local";
@@ -28,16 +38,16 @@ afterAll(() => {
   silent.close();
 });
 
-test.each([
+const CASES: [Service, number, () => Promise<unknown>][] = [
   ["SQS", 3, () => createSqs().send(new ListQueuesCommand({}))],
   ["SSM", 3, () => createSsm().send(new GetParameterCommand({ Name: "n" }))],
-  ["DynamoDB", 3, () => createDynamo().send(new GetCommand({ TableName: "t", Key: { k: "v" } }))],
+  ["DYNAMODB", 3, () => createDynamo().send(new GetCommand({ TableName: "t", Key: { k: "v" } }))],
   ["EC2", 4, () => createEc2().send(new DescribeVpcsCommand({}))],
-])(
-  "a call to %s that is never answered ends, after its attempts",
-  async (_name, attempts, call) => {
-    calls = 0;
-    await expect(call()).rejects.toMatchObject({ name: "TimeoutError" });
-    expect(calls).toBe(attempts);
-  },
-);
+  ["WAFV2", 3, () => createWaf().send(new ListIPSetsCommand({ Scope: "REGIONAL" }))],
+];
+
+test("a call that is never answered ends, after its attempts, whatever the service", async () => {
+  const outcomes = await Promise.allSettled(CASES.map(([, , call]) => call()));
+  expect(outcomes).toMatchObject(CASES.map(() => ({ reason: { name: "TimeoutError" } })));
+  expect([...calls].toSorted()).toEqual(CASES.map(([name, count]) => [name, count]).toSorted());
+});

@@ -1,7 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createNeverBlock, readNeverBlock } from "../../../shared/aws/neverBlock.ts";
-import { EMPTY_STATE } from "../../../shared/aws/table.ts";
 import { InvalidAddressError, parseCidr } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
 
@@ -68,22 +67,24 @@ describe("createNeverBlock", () => {
     reads = 0;
     vpcCidrs = ["11.0.0.0/16"];
   });
-  const table = {
-    async readState() {
+  const states = {
+    async readNetworks() {
       reads++;
       if (vpcCidrs instanceof Error) throw vpcCidrs;
-      return { ...EMPTY_STATE, vpcCidrs };
+      return [...vpcCidrs];
     },
   };
 
-  test("has the VPC's ranges from the state, which it does not read each time", async () => {
-    const neverBlock = createNeverBlock(storing("none"), NAME, table);
-    expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
-    await neverBlock();
+  test("has the ranges of all recorded networks, which it does not read each time", async () => {
+    const neverBlock = createNeverBlock(storing("none"), NAME, states);
+    vpcCidrs = ["11.0.0.0/16", "2600:1f18::/56"];
+    for (const own of ["11.0.0.1", "2600:1f18::1"]) {
+      expect(whyNot(await neverBlock(), own)).toBe("the VPC's own range");
+    }
     expect(reads).toBe(1);
   });
 
-  describe("while the state cannot be read", () => {
+  describe("while the networks cannot be read", () => {
     let pass: (ms: number) => Promise<void>;
     beforeEach(() => {
       let now = 1_000;
@@ -97,8 +98,8 @@ describe("createNeverBlock", () => {
       jest.restoreAllMocks();
     });
 
-    test("is the owner's list, and reads the state again two seconds later", async () => {
-      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, table);
+    test("is the owner's list, and reads the networks again two seconds later", async () => {
+      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states);
       vpcCidrs = new Error("The table is down.");
       const list = await neverBlock();
       expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
@@ -112,7 +113,7 @@ describe("createNeverBlock", () => {
     });
 
     test("has the VPC's ranges that it knew before", async () => {
-      const neverBlock = createNeverBlock(storing("none"), NAME, table);
+      const neverBlock = createNeverBlock(storing("none"), NAME, states);
       await neverBlock();
       vpcCidrs = new Error("The table is down.");
       for (const age of [60_001, 2_001, 2_001]) {
@@ -123,14 +124,14 @@ describe("createNeverBlock", () => {
     });
   });
 
-  test("fails while the owner's list cannot be read, whatever the state says", async () => {
-    const neverBlock = createNeverBlock(storing(new Error("The store is down.")), NAME, table);
+  test("fails while the owner's list cannot be read, whatever the networks are", async () => {
+    const neverBlock = createNeverBlock(storing(new Error("The store is down.")), NAME, states);
     await expect(neverBlock()).rejects.toThrow("The store is down.");
   });
 
   test("is the special ranges and the owner's list before the first converge", async () => {
     vpcCidrs = [];
-    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, table);
+    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states);
     expect((await neverBlock()).length).toBe(SPECIAL_RANGES.length + 1);
   });
 });

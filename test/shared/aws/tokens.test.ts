@@ -72,7 +72,7 @@ describe("callerOf", () => {
     ["1 where the list names none", undefined, 1],
     ["the one that the list names", 2.5, 2.5],
     ["nothing, if the list says so", 0, 0],
-  ])("knows what its word weighs: %s", async (_what, weight, expected) => {
+  ])("knows what its reports weigh: %s", async (_what, weight, expected) => {
     list = entry({ weight });
     expect((await start().callerOf(DETECTOR_TOKEN))?.weight).toBe(expected);
   });

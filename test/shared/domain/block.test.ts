@@ -1,23 +1,31 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { applyReport, type Block, isExpired, type Report } from "../../../shared/domain/block.ts";
+import {
+  applyReport,
+  type Block,
+  type BlockPolicy,
+  type Report,
+} from "../../../shared/domain/block.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { rankOf } from "../../../shared/domain/rank.ts";
-import { NOW, reportOf } from "../../support/reports.ts";
+import { type EpochMillis, isExpired } from "../../../shared/domain/time.ts";
+import { NOW, type ReportChange, reportOf } from "../../support/reports.ts";
 
-const NO_ESCALATION = { factor: 1, maxSeconds: 1 };
-const DOUBLING = { factor: 2, maxSeconds: 3_600 };
+const HALF_LIFE = 10_000;
+const NO_ESCALATION: BlockPolicy = { escalation: { factor: 1, max: 1 }, halfLife: HALF_LIFE };
+const DOUBLING: BlockPolicy = { ...NO_ESCALATION, escalation: { factor: 2, max: 3_600 } };
 const CIDR = "203.0.113.9/32";
 
-const begin = (change: Parameters<typeof reportOf>[1] = {}, strikes = 0): Block =>
+const begin = (change: ReportChange = {}, strikes = 0): Block =>
   given(applyReport(undefined, reportOf(CIDR, change), strikes, NO_ESCALATION, NOW));
 
 describe("a new block", () => {
   test("is what the report says, with its first strike", () => {
     expect(begin()).toEqual({
-      cidr: CIDR,
-      family: 4,
+      cidr: parseCidr(CIDR),
       expiresAt: NOW / 1000 + 60,
       severity: 5,
+      score: NOW,
       strikes: 1,
       reason: "port scan",
       detectors: ["suricata"],
@@ -25,9 +33,22 @@ describe("a new block", () => {
       lastSeenAt: NOW,
       hits: 1,
       requestId: "request-0",
-      rank: rankOf({ ...reportOf(CIDR), strikes: 1, firstSeenAt: NOW }),
       wake: false,
     });
+  });
+
+  test("counts all the reports that its own stands for, but scores at most four of them", () => {
+    expect(begin({ count: 2 })).toMatchObject({ hits: 2, score: NOW + HALF_LIFE });
+    for (const count of [4, 5, 1_000]) {
+      expect(begin({ count })).toMatchObject({ hits: count, score: NOW + 2 * HALF_LIFE });
+    }
+  });
+
+  test("goes on from the score of the address's past, which has faded like any other", () => {
+    const score = (past: number) =>
+      applyReport(undefined, reportOf(CIDR), 1, NO_ESCALATION, NOW, past)?.score;
+    expect(score(NOW)).toBe(NOW + HALF_LIFE);
+    expect(score(NOW - 100 * HALF_LIFE)).toBe(NOW);
   });
 
   test("lasts longer for an address with a past", () => {
@@ -37,7 +58,7 @@ describe("a new block", () => {
 });
 
 describe("a block reported again", () => {
-  const again = (block: Block, change: Parameters<typeof reportOf>[1]) =>
+  const again = (block: Block, change: ReportChange) =>
     given(applyReport(block, reportOf(CIDR, change), 0, NO_ESCALATION, NOW));
 
   test("counts the report and remembers when it came, and keeps its first request and beginning", () => {
@@ -51,7 +72,7 @@ describe("a block reported again", () => {
     });
   });
 
-  test("keeps its last moment when an older report comes late", () => {
+  test("keeps its last moment when an older report comes after it", () => {
     expect(again(begin(), { reportedAt: NOW - 5_000 }).lastSeenAt).toBe(NOW);
   });
 
@@ -69,20 +90,29 @@ describe("a block reported again", () => {
     expect(again(begin(), { reason: "", severity: 9 }).reason).toBe("port scan");
   });
 
-  test("wakes the enforcer when it becomes more severe, and only then", () => {
+  test("scores what all its reports weigh, up to four that one stands for", () => {
+    expect(again(begin(), {}).score).toBe(NOW + HALF_LIFE);
+    expect(again(begin(), { count: 1_000 }).score).toBe(again(begin(), { count: 4 }).score);
+    expect(again(begin(), { count: 3 })).toMatchObject({ hits: 4, score: NOW + 2 * HALF_LIFE });
+  });
+
+  test("wakes the enforcer when its rank rises, by its severity or its score, and only then", () => {
+    const old = { reportedAt: NOW - 100 * HALF_LIFE, seconds: 10_000 };
     expect(again(begin(), { severity: 6 })).toMatchObject({ severity: 6, wake: true });
-    expect(again(begin(), { severity: 5, seconds: 600 }).wake).toBe(false);
-    expect(again(begin(), { severity: 4, seconds: 600 }).wake).toBe(false);
+    expect(again(begin(), { severity: 4 }).wake).toBe(true);
+    expect(again(begin(), old).wake).toBe(false);
+    expect(again(begin(), { ...old, severity: 6 }).wake).toBe(true);
   });
 
   test("keeps the mark that an earlier report of its batch has set", () => {
-    expect(again(again(begin(), { severity: 6 }), { severity: 5 }).wake).toBe(true);
+    const old = { reportedAt: NOW - 100 * HALF_LIFE, seconds: 10_000 };
+    expect(again(again(begin(), { severity: 6 }), old).wake).toBe(true);
   });
 
   test("wakes the enforcer in its last moments, when another clock may already have ended it", () => {
     const block = begin({ seconds: 60 });
-    const extendedAt = (now: number) =>
-      applyReport(block, reportOf(CIDR, { reportedAt: now }), 0, NO_ESCALATION, now)?.wake;
+    const old = reportOf(CIDR, { reportedAt: NOW - 100 * HALF_LIFE, seconds: 10_000 });
+    const extendedAt = (now: EpochMillis) => applyReport(block, old, 0, NO_ESCALATION, now)?.wake;
     expect(extendedAt(NOW + 55_000)).toBe(false);
     expect(extendedAt(NOW + 55_001)).toBe(true);
     expect(extendedAt(NOW + 59_999)).toBe(true);
@@ -109,6 +139,16 @@ describe("the end of a block", () => {
       strikes: 2,
       requestId: "request-2",
     });
+  });
+
+  test("leaves its score to the next one, before the score that is remembered", () => {
+    const later = NOW + 60_000;
+    const report = reportOf(CIDR, { reportedAt: later });
+    const ended = { ...begin(), score: later };
+    const next = (existing: Block | undefined) =>
+      applyReport(existing, report, 1, NO_ESCALATION, later, NOW - 100 * HALF_LIFE)?.score;
+    expect(next(ended)).toBe(later + HALF_LIFE);
+    expect(next(undefined)).toBe(later);
   });
 
   test("counts the strikes that are remembered or those of the ended block, whichever are more", () => {
@@ -158,7 +198,7 @@ describe("laws, over random histories", () => {
     );
   });
 
-  test("a report delivered again changes neither expiry, rank nor strikes", () => {
+  test("a report delivered again changes neither expiry, severity nor strikes", () => {
     fc.assert(
       fc.property(history, escalation, fc.nat(), fc.nat(100_000), (steps, by, which, later) => {
         const block = play(steps, by);
@@ -167,7 +207,7 @@ describe("laws, over random histories", () => {
         fc.pre(block !== undefined && !isExpired(block, now));
         expect(applyReport(block, report, block.strikes - 1, by, now)).toMatchObject({
           expiresAt: block.expiresAt,
-          rank: block.rank,
+          severity: block.severity,
           strikes: block.strikes,
         });
       }),
@@ -190,7 +230,7 @@ describe("laws, over random histories", () => {
     );
   });
 
-  test("the order of the reports of a batch matters neither to expiry nor to severity", () => {
+  test("the order of the reports of a batch matters neither to expiry, nor to severity, nor to score", () => {
     const batch = fc.array(anyReport, { minLength: 1, maxLength: 10 });
     const shuffled = batch.chain((reports) =>
       fc.tuple(
@@ -207,18 +247,31 @@ describe("laws, over random histories", () => {
             (so, report) => applyReport(so, report, 0, NO_ESCALATION, now),
             existing ?? undefined,
           );
-          return block && { expiresAt: block.expiresAt, severity: block.severity };
+          return (
+            block && {
+              expiresAt: block.expiresAt,
+              severity: block.severity,
+              hits: block.hits,
+              score: block.score,
+            }
+          );
         };
-        expect(outcome(other)).toEqual(outcome(inOrder));
+        const { score, ...rest } = outcome(inOrder) ?? {};
+        expect(outcome(other) ?? {}).toEqual({ ...rest, ...(score && { score: near(score) }) });
       }),
       { numRuns: 1_000 },
     );
   });
 
-  test("the rank is always that of the block's own values", () => {
+  test("a rank only ever rises while the block lasts, and wakes the enforcer whenever it does", () => {
     fc.assert(
       fc.property(history, escalation, (steps, by) => {
-        play(steps, by, (_before, after) => after && expect(after.rank).toBe(rankOf(after)));
+        play(steps, by, (before, after, step) => {
+          if (!before || isExpired(before, step.now)) return;
+          const [was, is] = [rankOf(before), rankOf(given(after))];
+          expect(is >= was).toBe(true);
+          if (is > was) expect(after?.wake).toBe(true);
+        });
       }),
     );
   });
@@ -231,13 +284,14 @@ const anyReport = fc
   .record({
     at: fc.nat(100_000),
     seconds: fc.integer({ min: 1, max: 200 }),
+    count: fc.integer({ min: 1, max: 20 }),
     severity: fc.integer({ min: 1, max: 10 }),
     detector: fc.constantFrom("suricata", "elastalert"),
     reason: fc.constantFrom("", "port scan", "brute force"),
   })
   .map(({ at, ...change }) => reportOf(CIDR, { ...change, reportedAt: NOW + at }));
 
-/** Reports in the order of their moments, each worked off after some time; the first at once. */
+/** Reports in the order of their moments, each processed after some time; the first at once. */
 const history = fc
   .array(fc.tuple(anyReport, fc.nat(20_000)), { minLength: 1, maxLength: 12 })
   .map((delayed) => {
@@ -249,12 +303,15 @@ const history = fc
     });
   });
 
+/** But for the rounding of numbers this large. */
+const near = (score: number) => expect.closeTo(score, 1);
+
 const escalation = fc.constantFrom(NO_ESCALATION, DOUBLING);
 
 /** The block in the end; `check` sees every step. */
 function play(
   steps: readonly Step[],
-  by: typeof DOUBLING,
+  by: BlockPolicy,
   check: (before: Block | undefined, after: Block | undefined, step: Step) => void = () => {},
 ): Block | undefined {
   return steps.reduce<Block | undefined>((before, step) => {

@@ -4,8 +4,8 @@ import { escalate } from "../../../shared/domain/escalation.ts";
 
 const BEGIN = 1_800_000_000;
 const report = { reportedAt: BEGIN * 1000 + 999, expiresAt: BEGIN + 60 };
-const seconds = (strikes: number, factor: number, maxSeconds = 1_000_000) =>
-  escalate(report, strikes, { factor, maxSeconds }) - BEGIN;
+const seconds = (strikes: number, factor: number, max = 1_000_000) =>
+  escalate(report, strikes, { factor, max }) - BEGIN;
 
 describe("escalate", () => {
   test("the first block lasts as long as asked", () => {
@@ -38,15 +38,15 @@ describe("escalate", () => {
           asked: fc.integer({ min: 0, max: 31_536_000 }),
           strikes: fc.integer({ min: 1, max: 10_000 }),
           percent: fc.integer({ min: 100, max: 1000 }),
-          maxSeconds: fc.integer({ min: 1, max: 31_536_000 }),
+          max: fc.integer({ min: 1, max: 31_536_000 }),
         }),
-        ({ asked, strikes, percent, maxSeconds }) => {
-          const escalation = { factor: percent / 100, maxSeconds };
+        ({ asked, strikes, percent, max }) => {
+          const escalation = { factor: percent / 100, max };
           const lasts = (count: number) =>
             escalate({ ...report, expiresAt: BEGIN + asked }, count, escalation) - BEGIN;
           expect(Number.isInteger(lasts(strikes))).toBe(true);
           expect(lasts(strikes)).toBeGreaterThanOrEqual(asked);
-          expect(lasts(strikes)).toBeLessThanOrEqual(Math.max(asked, maxSeconds));
+          expect(lasts(strikes)).toBeLessThanOrEqual(Math.max(asked, max));
           expect(lasts(strikes + 1)).toBeGreaterThanOrEqual(lasts(strikes));
         },
       ),

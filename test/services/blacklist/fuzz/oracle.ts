@@ -93,7 +93,8 @@ export function startOracle() {
       lines.length = 0;
       const before = endpoint.queue.sent.length;
       const { status = 0, headers, body, raw } = await endpoint.answer(event);
-      const sent = endpoint.queue.sent.splice(before).map(({ message }) => message);
+      const sent = endpoint.messages().slice(before);
+      endpoint.queue.sent.length = before;
       const must = (holds: boolean, what: string) => {
         if (!holds) throw new Error(`${what}: ${status} ${raw.slice(0, 500)}`);
       };
@@ -102,7 +103,7 @@ export function startOracle() {
       must([200, 202].includes(status) || status in CODES, "an unknown status");
       const secrets = [DETECTOR_TOKEN, OPERATOR_TOKEN, UNKNOWN_TOKEN];
       const said = [raw, JSON.stringify(sent), ...lines].join();
-      must(!secrets.some((secret) => said.includes(secret)), "a token is told");
+      must(!secrets.some((secret) => said.includes(secret)), "a token is shown");
 
       for (const { cidr } of sent) everQueued.add(cidr);
       for (const message of sent) {

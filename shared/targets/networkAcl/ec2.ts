@@ -5,36 +5,32 @@ import {
   DescribeVpcsCommand,
   type EC2Client,
   EC2ServiceException,
+  type NetworkAclEntry,
   ReplaceNetworkAclEntryCommand,
 } from "@aws-sdk/client-ec2";
-import { parseCidr } from "../domain/cidr.ts";
-import type { AclEntry, Change, Direction } from "../domain/plan.ts";
+import { type Cidr, parseCidr } from "../../domain/cidr.ts";
+import { QuotaError, RefusedError, TargetMissingError, ThrottledError } from "../target.ts";
+import type { AclEntry, Direction } from "./rules.ts";
+import type { Change } from "./schedule.ts";
 
-/** The ACL does not exist (any more): somebody replaced or deleted it. */
-export class AclNotFoundError extends Error {
-  override readonly name = "AclNotFoundError";
-}
-
-/** EC2's quota of entries per direction and family is used up. */
-export class EntryLimitError extends Error {
-  override readonly name = "EntryLimitError";
-}
-
-/** EC2 grants no further call for now, the SDK's retries included. */
-export class ThrottledError extends Error {
-  override readonly name = "ThrottledError";
-}
+/** What EC2 shows of an ACL. */
+export type ShownAcl = {
+  readonly vpcId: string;
+  readonly entries: Readonly<Record<Direction, readonly AclEntry[]>>;
+  /** How many subnets it guards. */
+  readonly subnets: number;
+};
 
 export type NetworkAcl = {
-  /** @throws AclNotFoundError, ThrottledError */
-  describe(): Promise<{ vpcId: string; entries: Record<Direction, AclEntry[]> }>;
+  /** @throws TargetMissingError, ThrottledError, RefusedError */
+  describe(): Promise<ShownAcl>;
   /** The VPC's own ranges, both families. */
   vpcCidrs(vpcId: string): Promise<string[]>;
   /**
    * One EC2 call, made idempotent: what is already done counts as done.
-   * @throws AclNotFoundError, EntryLimitError, ThrottledError
+   * @throws TargetMissingError, QuotaError, ThrottledError, RefusedError
    */
-  apply(direction: Direction, change: Change): Promise<void>;
+  apply(direction: Direction, change: Pick<Change, "kind" | "ruleNumber" | "cidr">): Promise<void>;
 };
 
 /** Protocol number -1: all protocols, all ports. */
@@ -46,9 +42,9 @@ const ALL_PROTOCOLS = "-1";
  * @see https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
  */
 export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
-  const create = (direction: Direction, ruleNumber: number, cidr: string) =>
+  const create = (direction: Direction, ruleNumber: number, cidr: Cidr) =>
     ec2.send(new CreateNetworkAclEntryCommand(denyAll(aclId, direction, ruleNumber, cidr)));
-  const replace = (direction: Direction, ruleNumber: number, cidr: string) =>
+  const replace = (direction: Direction, ruleNumber: number, cidr: Cidr) =>
     ec2.send(new ReplaceNetworkAclEntryCommand(denyAll(aclId, direction, ruleNumber, cidr)));
   const remove = (direction: Direction, ruleNumber: number) =>
     ec2.send(
@@ -66,18 +62,18 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
           new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
         );
         const acl = NetworkAcls?.[0];
-        if (!acl?.VpcId) throw new AclNotFoundError(`The network ACL ${aclId} does not exist.`);
+        if (!acl?.VpcId) throw new TargetMissingError(`The network ACL ${aclId} does not exist.`);
         const entries: Record<Direction, AclEntry[]> = { ingress: [], egress: [] };
         for (const entry of acl.Entries ?? []) {
           const cidr = entry.CidrBlock ?? entry.Ipv6CidrBlock;
           if (entry.RuleNumber === undefined || cidr === undefined) continue;
           entries[entry.Egress ? "egress" : "ingress"].push({
             ruleNumber: entry.RuleNumber,
-            cidr: parseCidr(cidr).text,
-            isPlainDeny: entry.RuleAction === "deny" && entry.Protocol === ALL_PROTOCOLS,
+            cidr: parseCidr(cidr),
+            kind: kindOf(entry),
           });
         }
-        return { vpcId: acl.VpcId, entries };
+        return { vpcId: acl.VpcId, entries, subnets: acl.Associations?.length ?? 0 };
       }),
 
     vpcCidrs: (vpcId) =>
@@ -111,14 +107,19 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
   };
 }
 
-function denyAll(aclId: string, direction: Direction, ruleNumber: number, cidr: string) {
+function kindOf({ RuleAction, Protocol }: NetworkAclEntry): AclEntry["kind"] {
+  if (RuleAction === "allow") return "allow";
+  return Protocol === ALL_PROTOCOLS ? "deny" : "partial deny";
+}
+
+function denyAll(aclId: string, direction: Direction, ruleNumber: number, cidr: Cidr) {
   return {
     NetworkAclId: aclId,
     Egress: direction === "egress",
     RuleNumber: ruleNumber,
     RuleAction: "deny" as const,
     Protocol: ALL_PROTOCOLS,
-    ...(parseCidr(cidr).family === 4 ? { CidrBlock: cidr } : { Ipv6CidrBlock: cidr }),
+    ...(cidr.family === 4 ? { CidrBlock: cidr.text } : { Ipv6CidrBlock: cidr.text }),
   };
 }
 
@@ -139,13 +140,30 @@ async function withNamedErrors<T>(call: () => Promise<T>): Promise<T> {
     if (!(cause instanceof EC2ServiceException)) throw cause;
     switch (cause.name) {
       case "InvalidNetworkAclID.NotFound":
-        throw new AclNotFoundError(cause.message, { cause });
+        throw new TargetMissingError(cause.message, { cause });
       case "NetworkAclEntryLimitExceeded":
-        throw new EntryLimitError(cause.message, { cause });
+        throw new QuotaError(cause.message, { cause });
       case "RequestLimitExceeded":
         throw new ThrottledError(cause.message, { cause });
-      default:
-        throw cause;
+      default: {
+        // What EC2 calls the caller's fault has certainly not been done; 5xx and lost answers may be.
+        const status = cause.$metadata.httpStatusCode ?? 500;
+        if (status >= 500) throw cause;
+        throw new RefusedError(cause.name, FORBIDDEN.has(cause.name), cause);
+      }
     }
   }
 }
+
+/**
+ * The caller may not make such calls at all.
+ *
+ * @see https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+ */
+const FORBIDDEN = new Set([
+  "UnauthorizedOperation",
+  "AuthFailure",
+  "Blocked",
+  "OptInRequired",
+  "PendingVerification",
+]);

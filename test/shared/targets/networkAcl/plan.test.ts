@@ -1,17 +1,16 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { overlaps, parseCidr } from "../../../shared/domain/cidr.ts";
-import { protect } from "../../../shared/domain/neverBlock.ts";
+import { overlaps } from "../../../../shared/domain/cidr.ts";
+import { protect } from "../../../../shared/domain/neverBlock.ts";
+import { type PlanInput, plan, SETTLE } from "../../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
-  type Change,
-  type PlanInput,
-  plan,
-  SETTLE_MS,
+  ceilingOf,
   type Slot,
-} from "../../../shared/domain/plan.ts";
-import { RANGES } from "../../support/ranges.ts";
-import { NOW } from "../../support/reports.ts";
+} from "../../../../shared/targets/networkAcl/rules.ts";
+import type { Change } from "../../../../shared/targets/networkAcl/schedule.ts";
+import { cidrOf, RANGES } from "../../../support/ranges.ts";
+import { NOW } from "../../../support/reports.ts";
 
 // Plans by example. The laws that hold over whole histories are in
 // test/services/enforcer/converge.property.test.ts.
@@ -22,22 +21,27 @@ const V6 = "2001:db8::/48";
 /** Two siblings and what they merge into. */
 const [LEFT, RIGHT, BOTH] = ["203.0.113.0/32", "203.0.113.1/32", "203.0.113.0/31"] as const;
 
-const wants = (...cidrs: string[]) => cidrs.map((cidr) => ({ cidr, expiresAt: NOW / 1000 + 60 }));
+const wants = (...cidrs: string[]) =>
+  cidrs.map((cidr) => ({ cidr: cidrOf(cidr), expiresAt: NOW / 1000 + 60 }));
 const deny = (ruleNumber: number, cidr: string): AclEntry => ({
   ruleNumber,
-  cidr,
-  isPlainDeny: true,
+  cidr: cidrOf(cidr),
+  kind: "deny",
 });
 const allow = (ruleNumber: number, cidr: string): AclEntry => ({
   ruleNumber,
-  cidr,
-  isPlainDeny: false,
+  cidr: cidrOf(cidr),
+  kind: "allow",
 });
 /** Confirmed so long ago that what EC2 shows is believed. */
-const settled = (cidr: string | null): Slot => ({ cidr, confirmedAt: NOW - SETTLE_MS });
+const rangeOf = (cidr: string | null) => (cidr === null ? null : cidrOf(cidr));
+const settled = (cidr: string | null): Slot => ({ cidr: rangeOf(cidr), confirmedAt: NOW - SETTLE });
 /** Confirmed so lately that EC2 may not show it yet. */
-const fresh = (cidr: string | null): Slot => ({ cidr, confirmedAt: NOW - SETTLE_MS + 1 });
-const unconfirmed = (cidr: string | null): Slot => ({ cidr });
+const fresh = (cidr: string | null): Slot => ({
+  cidr: rangeOf(cidr),
+  confirmedAt: NOW - SETTLE + 1,
+});
+const unconfirmed = (cidr: string | null): Slot => ({ cidr: rangeOf(cidr) });
 
 const inputOf = (change: Partial<PlanInput>): PlanInput => ({
   wanted: [],
@@ -61,7 +65,7 @@ const changesOf = (change: Partial<PlanInput>) => planned(change).changes;
 const create = (ruleNumber: number, cidr: string): Change => ({
   kind: "create",
   ruleNumber,
-  cidr,
+  cidr: cidrOf(cidr),
   before: null,
   needs: [],
 });
@@ -70,15 +74,15 @@ const replace = (
   before: string,
   cidr: string,
   needs: number[] = [],
-): Change => ({ kind: "replace", ruleNumber, cidr, before, needs });
+): Change => ({ kind: "replace", ruleNumber, cidr: cidrOf(cidr), before: cidrOf(before), needs });
 const remove = (ruleNumber: number, before: string, needs: number[] = []): Change => ({
   kind: "delete",
   ruleNumber,
   cidr: null,
-  before,
+  before: cidrOf(before),
   needs,
 });
-const NOTHING = { foreign: [], drifted: [] };
+const NOTHING = { shadowed: [], foreign: [], drifted: [] };
 
 describe("the table of cases", () => {
   test("ours, the same range there: nothing", () => {
@@ -102,6 +106,7 @@ describe("the table of cases", () => {
     expect(planned({ wanted: wants(A, B), slots, actual: [deny(1, A)] })).toEqual({
       slots: { 1: settled(A), 2: unconfirmed(B) },
       changes: [create(2, B)],
+      shadowed: [],
       foreign: [],
       drifted: [2],
     });
@@ -116,10 +121,11 @@ describe("the table of cases", () => {
   });
 
   test("ours, no plain deny there: a person took the number, and the range gets another", () => {
-    const taken = allow(1, A);
+    const taken = allow(1, C);
     expect(planned({ wanted: wants(A), slots: { 1: settled(A) }, actual: [taken] })).toEqual({
       slots: { 2: unconfirmed(A) },
       changes: [create(2, A)],
+      shadowed: [],
       foreign: [taken],
       drifted: [],
     });
@@ -133,12 +139,13 @@ describe("the table of cases", () => {
     });
   });
 
-  test.each([deny(1, A), allow(1, A), deny(1, C)])(
-    "not ours, %j: left alone, reported",
+  test.each([deny(1, A), allow(1, C), deny(1, C)])(
+    "not ours, %#: left alone, reported",
     (entry) => {
       expect(planned({ wanted: wants(A), actual: [entry] })).toEqual({
         slots: { 2: unconfirmed(A) },
         changes: [create(2, A)],
+        shadowed: [],
         foreign: [entry],
         drifted: [],
       });
@@ -153,7 +160,7 @@ describe("the table of cases", () => {
 
 describe("what is not wanted", () => {
   test("any more leaves at the very millisecond of its expiry", () => {
-    const wanted = [{ cidr: A, expiresAt: NOW / 1000 }];
+    const wanted = [{ cidr: cidrOf(A), expiresAt: NOW / 1000 }];
     expect(changesOf({ wanted, ...holding(A), now: NOW - 1 })).toEqual([]);
     expect(changesOf({ wanted, ...holding(A) })).toEqual([remove(1, A)]);
   });
@@ -170,6 +177,7 @@ describe("what is not wanted", () => {
     expect(planned({ slots: { 1: settled(A) } })).toEqual({
       slots: {},
       changes: [],
+      shadowed: [],
       foreign: [],
       drifted: [1],
     });
@@ -247,9 +255,9 @@ describe("a split", () => {
     const wanted = wants(LEFT, "203.0.113.2/32", c, d, "203.0.113.3/32");
     const { changes } = planned({ wanted, ...before, limits });
     expect(changes).toEqual([
+      replace(1, BOTH, LEFT),
       replace(2, c, "203.0.113.8/31"),
       replace(3, d, "203.0.113.2/31", [2]),
-      replace(1, BOTH, LEFT),
     ]);
   });
 });
@@ -282,6 +290,47 @@ describe("numbers", () => {
   });
 });
 
+describe("an allow of a person", () => {
+  test("before free numbers: ranges that it overlaps go below it, others anywhere", () => {
+    const actual = [deny(1, "198.51.100.0/24"), allow(3, A)];
+    expect(changesOf({ wanted: wants(A, C), actual })).toEqual([create(2, A), create(4, C)]);
+  });
+
+  test("at the first number: what it overlaps waits, shadowed; the rest is placed", () => {
+    const { changes, shadowed } = planned({ wanted: wants(A, C), actual: [allow(1, A)] });
+    expect(changes).toEqual([create(2, C)]);
+    expect(shadowed).toEqual([cidrOf(A)]);
+  });
+
+  test("shadows as many as find no number below it, the weakest", () => {
+    const actual = [allow(3, "0.0.0.0/0")];
+    const { changes, shadowed } = planned({ wanted: wants(A, B, C), actual });
+    expect(changes).toEqual([create(1, A), create(2, B)]);
+    expect(shadowed).toEqual([cidrOf(C)]);
+  });
+
+  test("of one family does not shadow the other", () => {
+    const actual = [allow(2, "0.0.0.0/0")];
+    expect(changesOf({ wanted: wants(A, V6), actual })).toEqual([create(1, A), create(3, V6)]);
+  });
+
+  test("added while an entry stands behind it: the entry moves below", () => {
+    const { slots, actual } = { slots: { 5: settled(A) }, actual: [deny(5, A)] };
+    expect(changesOf({ wanted: wants(A), slots, actual: [...actual, allow(4, A)] })).toEqual([
+      create(1, A),
+      remove(5, A),
+    ]);
+  });
+
+  test("makes a range that it does not overlap move up, where all numbers below are taken", () => {
+    const actual = [allow(3, B)];
+    const before = holding(A, C);
+    expect(
+      changesOf({ wanted: wants(B, A, C), ...before, actual: [...before.actual, ...actual] }),
+    ).toEqual([create(4, A), replace(1, A, B, [4])]);
+  });
+});
+
 describe("a lowered limit", () => {
   test("takes the weakest out, and touches nothing else", () => {
     const limits = { 4: 1, 6: 5 };
@@ -297,12 +346,12 @@ describe("a lowered limit", () => {
     ]);
   });
 
-  test("after a crash first takes out what may be there but is not shown", () => {
+  test("after a crash also takes out what may be there but is not shown", () => {
     const slots = { 1: settled(A), 2: unconfirmed(B) };
     const limits = { 4: 1, 6: 1 };
     expect(changesOf({ wanted: wants(C), slots, actual: [deny(1, A)], limits })).toEqual([
-      remove(2, B),
       replace(1, A, C),
+      remove(2, B),
     ]);
   });
 });
@@ -402,7 +451,7 @@ describe("after a crash, what was recorded but not confirmed", () => {
   test("and is shown, is there: no call, and it counts as confirmed", () => {
     const slots = { 1: unconfirmed(A) };
     expect(planned({ wanted: wants(A), slots, actual: [deny(1, A)] })).toEqual({
-      slots: { 1: { cidr: A, confirmedAt: NOW } },
+      slots: { 1: { cidr: cidrOf(A), confirmedAt: NOW } },
       changes: [],
       ...NOTHING,
     });
@@ -432,16 +481,19 @@ describe("whatever it is given", () => {
   const number = fc.integer({ min: 1, max: 12 });
   const slot = fc.record({
     cidr: fc.option(range),
-    age: fc.option(fc.integer({ min: 0, max: 2 * SETTLE_MS })),
+    age: fc.option(fc.integer({ min: 0, max: 2 * SETTLE })),
   });
   const anyInput = fc
     .record({
       wanted: fc.uniqueArray(range, { maxLength: 10 }),
       slots: fc.dictionary(number.map(String), slot, { maxKeys: 6 }),
-      actual: fc.uniqueArray(fc.tuple(number, range, fc.boolean()), {
-        maxLength: 8,
-        selector: ([ruleNumber]) => ruleNumber,
-      }),
+      actual: fc.uniqueArray(
+        fc.tuple(number, range, fc.constantFrom("deny", "deny", "partial deny", "allow")),
+        {
+          maxLength: 8,
+          selector: ([ruleNumber]) => ruleNumber,
+        },
+      ),
       limits: fc.record({ 4: fc.nat(4), 6: fc.nat(3) }),
       protectedRanges: fc.option(fc.array(range, { maxLength: 2 }), { nil: undefined }),
       maxInnocents: fc.constantFrom(0, 0, 4),
@@ -453,13 +505,13 @@ describe("whatever it is given", () => {
         slots: Object.fromEntries(
           Object.entries(slots).map(([key, { cidr, age }]) => [
             key,
-            age === null ? unconfirmed(cidr) : { cidr, confirmedAt: NOW - age },
+            age === null ? unconfirmed(cidr) : { cidr: rangeOf(cidr), confirmedAt: NOW - age },
           ]),
         ),
-        actual: actual.map(([ruleNumber, cidr, isPlainDeny]) => ({
+        actual: actual.map(([ruleNumber, cidr, kind]) => ({
           ruleNumber,
-          cidr,
-          isPlainDeny,
+          cidr: cidrOf(cidr),
+          kind,
         })),
         neverBlock: protectedRanges && protect(protectedRanges.map((cidr) => [cidr, "test"])),
       }),
@@ -483,7 +535,7 @@ describe("whatever it is given", () => {
         const { changes, foreign, slots } = plan(input);
         const numbers = changes.map(({ ruleNumber }) => ruleNumber);
         expect(new Set(numbers).size).toBe(numbers.length);
-        const persons = [...foreign, ...input.actual.filter(({ isPlainDeny }) => !isPlainDeny)];
+        const persons = [...foreign, ...input.actual.filter(({ kind }) => kind !== "deny")];
         const touched = persons.filter(({ ruleNumber }) => numbers.includes(ruleNumber));
         expect(touched).toEqual([]);
         const early = changes.filter(
@@ -495,12 +547,26 @@ describe("whatever it is given", () => {
           [],
         );
         const wider = Object.values(slots).filter(
-          ({ cidr }) =>
-            cidr && !input.wanted.some((one) => overlaps(parseCidr(one.cidr), parseCidr(cidr))),
+          ({ cidr }) => cidr && !input.wanted.some((one) => overlaps(one.cidr, cidr)),
         );
         expect(wider).toEqual([]);
       }),
       { numRuns: 2_000 },
+    );
+  });
+
+  test("no range is placed, or stays, behind an allow that overlaps it", () => {
+    fc.assert(
+      fc.property(anyInput, (input) => {
+        const { slots, foreign } = plan(input);
+        const persons = input.actual.filter(({ ruleNumber }) => !slots[ruleNumber]);
+        const allows = [...foreign, ...persons].filter(({ kind }) => kind === "allow");
+        const behind = Object.entries(slots).filter(
+          ([number, { cidr }]) => cidr && Number(number) >= ceilingOf(cidr, allows),
+        );
+        expect(behind).toEqual([]);
+      }),
+      { numRuns: 5_000 },
     );
   });
 });

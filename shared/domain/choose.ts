@@ -1,52 +1,76 @@
 import { type Cidr, contains, isBlockable, size, widen } from "./cidr.ts";
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
 
-/** However many wait, merging looks at so many of the strongest: five for each of 40 slots. */
+/** Where more wait, merging looks at this many of the strongest: five for each of 40 slots. */
 const MOST_CONSIDERED = 200;
 
+/** How many ranges of one family a target has room for. */
+export type Room = {
+  /** Ranges at most. */
+  readonly ranges: number;
+  /** Whether these ranges all find a place there; absent where any `ranges` of them do. */
+  readonly fits?: (ranges: readonly Cidr[]) => boolean;
+};
+
+/** How far ranges may be merged. */
+export type Merging = {
+  /** No merged range covers any of it. */
+  readonly neverBlock: NeverBlock;
+  /** Addresses that nobody wants blocked and that all merged ranges together may cover. */
+  readonly maxInnocents: number;
+};
+
 /**
- * Chooses the ranges that take the slots of one family: `wanted` is ranked, strongest first.
+ * Chooses the ranges of one family that take the room of a target: `wanted` is ranked, strongest
+ * first. It knows nothing of the target but its room; placing the ranges is the target's own plan.
  *
  *     fits one by one                        → every block is a range of its own
- *     more wanted than slots                 → siblings merge without loss (two /32 are one /31)
+ *     more wanted than room                  → siblings merge without loss (two /32 are one /31)
  *     still more, and innocents are allowed  → the two nearest ranges merge, as long as all merged
  *                                              ranges together cover at most `maxInnocents` addresses
  *                                              that nobody wants blocked, none that is protected, and
  *                                              no range is wider than a caller may ask for
  *     still more                             → the longest prefix of the ranking that fits, and then,
  *                                              again and again, the strongest block of the rest that
- *                                              takes no slot too many
+ *                                              fits as well
+ *     as many as a large target holds        → the strongest, unmerged
  *
  * The answer is ordered by the strongest block in each range.
  */
-export function fitIntoSlots(
+export function choose(
   wanted: readonly Cidr[],
-  slots: number,
-  neverBlock: NeverBlock = [],
-  maxInnocents = 0,
+  room: Room,
+  { neverBlock, maxInnocents }: Merging = { neverBlock: [], maxInnocents: 0 },
 ): Cidr[] {
-  if (slots <= 0) return [];
-  const all = [...new Map(wanted.map((cidr) => [cidr.text, cidr])).values()];
-  if (all.length <= slots) return all;
-  const distinct = all.slice(0, MOST_CONSIDERED);
+  if (room.ranges <= 0) return [];
+  const fits = (ranges: readonly Cidr[]) =>
+    ranges.length <= room.ranges && (room.fits?.(ranges) ?? true);
+  const distinct = [...new Map(wanted.map((cidr) => [cidr.text, cidr])).values()];
+  // What finds no place even alone must not make the others merge.
+  const all = room.fits ? distinct.filter((cidr) => fits([cidr])) : distinct;
+  if (fits(all)) return all;
+  if (room.ranges >= MOST_CONSIDERED && !room.fits) return all.slice(0, room.ranges);
+  const considered = all.slice(0, MOST_CONSIDERED);
 
-  let { ranges, waiting } = longestPrefix(distinct, slots);
+  const isFitting = (ranges: readonly Range[]) => fits(ranges.map(({ cidr }) => cidr));
+  let { ranges, waiting } = longestPrefix(considered, isFitting);
   while (maxInnocents > 0 && waiting[0]) {
     const wider = add(ranges, waiting[0]);
-    const fitting =
-      wider.length <= slots ? wider : mergeNearest(wider, neverBlock, BigInt(maxInnocents));
-    if (!fitting) break;
+    const fitting = isFitting(wider)
+      ? wider
+      : mergeNearest(wider, neverBlock, BigInt(maxInnocents));
+    if (!fitting || !isFitting(fitting)) break;
     ranges = fitting;
     waiting = waiting.slice(1);
   }
   for (let index = 0; index < waiting.length; ) {
     const wider = add(ranges, waiting[index] as Cidr);
-    const isTaken = wider !== ranges && wider.length <= slots;
+    const isTaken = wider !== ranges && isFitting(wider);
     if (isTaken) ranges = wider;
     index = isTaken ? 0 : index + 1;
   }
-  const rankOf = ({ cidr }: Range) => distinct.findIndex((one) => contains(cidr, one));
-  return ranges.toSorted((a, b) => rankOf(a) - rankOf(b)).map((range) => range.cidr);
+  const placeOf = ({ cidr }: Range) => considered.findIndex((one) => contains(cidr, one));
+  return ranges.toSorted((a, b) => placeOf(a) - placeOf(b)).map((range) => range.cidr);
 }
 
 /** Ranges share no address, and where they are merged none is another's sibling. */
@@ -57,13 +81,13 @@ type Range = {
 };
 
 /** The longest prefix that fits without loss. One that does not fit may be part of one that does. */
-function longestPrefix(ranked: readonly Cidr[], slots: number) {
+function longestPrefix(ranked: readonly Cidr[], isFitting: (ranges: readonly Range[]) => boolean) {
   let ranges: readonly Range[] = [];
   let fitting = ranges;
   let waiting = ranked;
   for (const [index, cidr] of ranked.entries()) {
     ranges = add(ranges, cidr);
-    if (ranges.length > slots) continue;
+    if (!isFitting(ranges)) continue;
     fitting = ranges;
     waiting = ranked.slice(index + 1);
   }

@@ -1,0 +1,249 @@
+import { type Cidr, contains, type Family, overlaps } from "../../domain/cidr.ts";
+import type { EpochMillis } from "../../domain/time.ts";
+import { inTurn, type Slot, type Slots } from "./rules.ts";
+import type { Change } from "./schedule.ts";
+
+/** One of our numbers, with what we believe is there. */
+export type Owned = {
+  readonly ruleNumber: number;
+  readonly slot: Slot;
+  /** The range denied there; null where there is nothing. */
+  readonly there: Cidr | null;
+  /** The record is unconfirmed, so that an entry may be there that is not shown yet. */
+  readonly isUncertain: boolean;
+  readonly drifted: boolean;
+};
+
+export type Placing = {
+  /** Strongest first; all of them find a number below their ceilings. */
+  readonly chosen: readonly Cidr[];
+  readonly owned: readonly Owned[];
+  /** Numbers that nobody uses, lowest first. */
+  readonly free: readonly number[];
+  /** A range must stand below this number, or it denies nothing. */
+  readonly ceiling: (range: Cidr) => number;
+  /** Nothing of the entry at this number is denied: an allow lets all of it in before. */
+  readonly isIdle: (range: Cidr, ruleNumber: number) => boolean;
+  readonly isProtected: (range: Cidr) => boolean;
+  readonly now: EpochMillis;
+};
+
+/**
+ * Gives each chosen range a rule number. In this order of preference:
+ *
+ *   kept       it stands there already, below its ceiling
+ *   merged     an entry that is part of it becomes it, and so does an entry that it is part of
+ *   its own    the number that is recorded for it
+ *   another's  of an entry that is not wanted any more: one replace, not a delete and a create
+ *   new        an empty number of ours, then the lowest free one
+ *   moved      where all numbers below its ceiling are taken, a range with a higher ceiling moves up
+ *
+ * The changes are strongest first, the families in turn, with what each must wait for, lest an address that stays wanted be
+ * uncovered between two calls.
+ */
+export function place(placing: Placing): { readonly slots: Slots; readonly changes: Change[] } {
+  const layout = newLayout(placing);
+  keepWhatStands(placing, layout);
+  reuseWhatOverlaps(placing, layout);
+  for (const range of placing.chosen) {
+    if (layout.numberOf.has(range.text)) continue;
+    const number = findNumber(range, placing, layout);
+    if (number !== undefined) assign(layout, number, range);
+  }
+  return { slots: slotsOf(placing, layout), changes: changesOf(placing, layout) };
+}
+
+/** Which number is to deny which range. */
+type Layout = {
+  readonly owned: ReadonlyMap<number, Owned>;
+  readonly rangeAt: Map<number, Cidr>;
+  readonly numberOf: Map<string, number>;
+  /** Ranges that stand where they are. */
+  readonly kept: Set<string>;
+};
+
+function newLayout({ owned }: Placing): Layout {
+  return {
+    owned: new Map(owned.map((one) => [one.ruleNumber, one])),
+    rangeAt: new Map(),
+    numberOf: new Map(),
+    kept: new Set(),
+  };
+}
+
+function assign({ rangeAt, numberOf }: Layout, number: number, range: Cidr): void {
+  rangeAt.set(number, range);
+  numberOf.set(range.text, number);
+}
+
+const isCertain = ({ there, isUncertain }: Owned) => there !== null && !isUncertain;
+
+function keepWhatStands({ chosen, owned, ceiling }: Placing, layout: Layout): void {
+  for (const range of chosen) {
+    const holder = owned.find(
+      (one) => isCertain(one) && one.there?.text === range.text && one.ruleNumber < ceiling(range),
+    );
+    if (!holder) continue;
+    assign(layout, holder.ruleNumber, range);
+    layout.kept.add(range.text);
+  }
+}
+
+/**
+ * An entry that is part of a chosen range becomes it. An entry with chosen ranges inside becomes the
+ * weakest of them, once the others stand; the narrowest entry first, so that a range inside two of
+ * them stays covered by the other meanwhile.
+ */
+function reuseWhatOverlaps(placing: Placing, layout: Layout): void {
+  const { chosen, owned, ceiling, isProtected } = placing;
+  const isOpen = (range: Cidr) => !layout.numberOf.has(range.text);
+  const surplus = owned.filter(({ there, ruleNumber }) => there && !layout.rangeAt.has(ruleNumber));
+  for (const { ruleNumber, there } of surplus) {
+    if (!there || isProtected(there)) continue;
+    const whole = chosen.find(
+      (range) => isOpen(range) && contains(range, there) && ruleNumber < ceiling(range),
+    );
+    if (whole) assign(layout, ruleNumber, whole);
+  }
+  const claimed = new Set<string>();
+  const narrowestFirst = surplus
+    .filter(({ ruleNumber }) => !layout.rangeAt.has(ruleNumber))
+    .toSorted((a, b) => (b.there?.prefix ?? 0) - (a.there?.prefix ?? 0));
+  for (const { ruleNumber, there } of narrowestFirst) {
+    if (!there) continue;
+    const parts = chosen.filter(
+      (range) => isOpen(range) && !claimed.has(range.text) && contains(there, range),
+    );
+    for (const part of parts) claimed.add(part.text);
+    const fitting = parts.filter((range) => ruleNumber < ceiling(range));
+    // A protected entry goes at once: its strongest part is covered first.
+    const becomes = isProtected(there) ? fitting[0] : fitting.at(-1);
+    if (becomes) assign(layout, ruleNumber, becomes);
+  }
+}
+
+/** A number for the range that nothing chosen stands at; ranges with higher ceilings make room. */
+function findNumber(range: Cidr, placing: Placing, layout: Layout): number | undefined {
+  const limit = placing.ceiling(range);
+  const { rangeAt } = layout;
+  const isOpen = (number: number) => number < limit && !rangeAt.has(number);
+  const open = placing.owned.filter(({ ruleNumber }) => isOpen(ruleNumber));
+  const isRecordedFor = ({ slot }: Owned, other: Cidr) => slot.cidr?.text === other.text;
+  const isTakenUp = ({ there, isUncertain }: Owned) => there !== null || isUncertain;
+  const isSpokenFor = (one: Owned) =>
+    placing.chosen.some((other) => !layout.numberOf.has(other.text) && isRecordedFor(one, other));
+  const reusable = open
+    .filter((one) => isTakenUp(one) && (one.there ?? one.slot.cidr)?.family === range.family)
+    .toSorted(
+      (a, b) =>
+        Number(b.there !== null && placing.isProtected(b.there)) -
+          Number(a.there !== null && placing.isProtected(a.there)) ||
+        Number(isSpokenFor(a)) - Number(isSpokenFor(b)),
+    );
+  const vacant = open.filter((one) => !isTakenUp(one));
+  const best =
+    reusable.find((one) => isRecordedFor(one, range)) ??
+    reusable[0] ??
+    vacant.find((one) => isRecordedFor(one, range)) ??
+    vacant[0];
+  const number = best?.ruleNumber ?? placing.free.find(isOpen) ?? open[0]?.ruleNumber;
+  return number ?? makeRoom(limit, placing, layout);
+}
+
+/**
+ * Moves a range that has a higher ceiling from below the limit to above it: one that does not stand
+ * there yet before one that does, then the highest.
+ */
+function makeRoom(limit: number, placing: Placing, layout: Layout): number | undefined {
+  const { rangeAt, kept } = layout;
+  const movable = [...rangeAt].filter(
+    ([number, range]) => number < limit && placing.ceiling(range) > limit,
+  );
+  const [from, range] =
+    movable.toSorted(
+      ([, a], [, b]) =>
+        Number(kept.has(a.text)) - Number(kept.has(b.text)) ||
+        placing.ceiling(b) - placing.ceiling(a),
+    )[0] ?? [];
+  if (from === undefined || !range) return undefined;
+  const to = findNumber(range, placing, layout);
+  if (to === undefined) return undefined;
+  rangeAt.delete(from);
+  kept.delete(range.text);
+  assign(layout, to, range);
+  return from;
+}
+
+function slotsOf({ owned, now }: Placing, layout: Layout): Slots {
+  const slots: Record<number, Slot> = {};
+  for (const [number, range] of layout.rangeAt) {
+    const confirmedAt = layout.owned.get(number)?.slot.confirmedAt ?? now;
+    slots[number] = layout.kept.has(range.text) ? { cidr: range, confirmedAt } : { cidr: range };
+  }
+  for (const one of owned) {
+    if (layout.rangeAt.has(one.ruleNumber)) continue;
+    if (mustBeDeleted(one)) slots[one.ruleNumber] = { cidr: null };
+    // Empty numbers stay on record until EC2's reads have caught up.
+    else if (one.slot.cidr === null) slots[one.ruleNumber] = one.slot;
+    // Where a person deleted our entry, the number is given up.
+  }
+  return slots;
+}
+
+/** Something is there, or may be. */
+function mustBeDeleted({ there, slot }: Owned): boolean {
+  return there !== null || slot.confirmedAt === undefined;
+}
+
+function changesOf(placing: Placing, layout: Layout): Change[] {
+  const { chosen, owned, isProtected } = placing;
+  const isUrgent = ({ ruleNumber }: Change) => {
+    const there = layout.owned.get(ruleNumber)?.there;
+    return there ? isProtected(there) : false;
+  };
+  const puts = chosen.flatMap((range): Change[] => {
+    const ruleNumber = layout.numberOf.get(range.text);
+    if (ruleNumber === undefined || layout.kept.has(range.text)) return [];
+    const before = layout.owned.get(ruleNumber)?.there ?? null;
+    const kind = before ? "replace" : "create";
+    return [{ kind, ruleNumber, cidr: range, before, needs: needsOf(ruleNumber, placing, layout) }];
+  });
+  const deletes = owned
+    .filter((one) => !layout.rangeAt.has(one.ruleNumber) && mustBeDeleted(one))
+    .map(({ ruleNumber, there, slot }): Change => {
+      const needs = needsOf(ruleNumber, placing, layout);
+      return { kind: "delete", ruleNumber, cidr: null, before: there ?? slot.cidr, needs };
+    });
+  const changes = familiesInTurn([...puts, ...deletes]);
+  // The owner's access goes before a gap.
+  return [...changes.filter(isUrgent), ...changes.filter((change) => !isUrgent(change))];
+}
+
+/** What one family wants does not wait for all of the other, nor does what leaves it. */
+function familiesInTurn(changes: readonly Change[]): Change[] {
+  const of = (family: Family | undefined) =>
+    changes.filter(({ cidr, before }) => (cidr ?? before)?.family === family);
+  return [...inTurn(of(4), of(6)), ...of(undefined)];
+}
+
+/**
+ * Where the ranges are put that the entry at this number covers until then, other than the one that it
+ * becomes. Of a range within another one of them the wider is enough.
+ */
+function needsOf(ruleNumber: number, placing: Placing, layout: Layout): number[] {
+  const there = layout.owned.get(ruleNumber)?.there;
+  if (!there || placing.isProtected(there) || placing.isIdle(there, ruleNumber)) return [];
+  const becomes = layout.rangeAt.get(ruleNumber);
+  const needed = placing.chosen.flatMap((range) => {
+    const number = layout.numberOf.get(range.text);
+    if (number === undefined || number === ruleNumber || layout.kept.has(range.text)) return [];
+    if (!overlaps(range, there)) return [];
+    const shared = contains(there, range) ? range : there;
+    return becomes && contains(becomes, shared) ? [] : [{ number, range }];
+  });
+  return needed
+    .filter(
+      ({ range }) => !needed.some((other) => other.range !== range && contains(other.range, range)),
+    )
+    .map(({ number }) => number);
+}

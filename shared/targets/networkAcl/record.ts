@@ -1,0 +1,56 @@
+import * as v from "valibot";
+import { cidr } from "../../aws/schemas.ts";
+import type { EpochMillis } from "../../domain/time.ts";
+import type { Entry, RecordOf } from "../target.ts";
+import type { Direction, Slots } from "./rules.ts";
+
+/** What is remembered of an ACL: our rule numbers in it, and the quotas that were met. */
+export type AclRecord = {
+  readonly slots: Readonly<Record<Direction, Slots>>;
+  /** By direction and family (`ingress/4`). */
+  readonly learntLimits: Readonly<Record<string, { limit: number; learntAt: EpochMillis }>>;
+};
+
+const empty: AclRecord = { slots: { ingress: {}, egress: {} }, learntLimits: {} };
+
+const slots = v.record(
+  v.pipe(v.string(), v.transform(Number)),
+  v.object({ cidr: v.nullable(cidr), confirmedAt: v.exactOptional(v.number()) }),
+);
+
+const schema: v.GenericSchema<unknown, AclRecord> = v.object({
+  slots: v.object({ ingress: slots, egress: slots }),
+  // What is only advice must not keep the enforcer from its work when it cannot be read.
+  learntLimits: v.fallback(
+    v.record(v.string(), v.object({ limit: v.number(), learntAt: v.number() })),
+    {},
+  ),
+});
+
+/** The record as the table holds it: plain JSON. */
+function stored({ slots, learntLimits }: AclRecord): object {
+  const storedSlots = (list: Slots) =>
+    Object.fromEntries(
+      Object.entries(list).map(([number, slot]) => [
+        number,
+        { ...slot, cidr: slot.cidr?.text ?? null },
+      ]),
+    );
+  return {
+    slots: { ingress: storedSlots(slots.ingress), egress: storedSlots(slots.egress) },
+    learntLimits,
+  };
+}
+
+/** The entries that EC2 has confirmed: those of the direction that holds any, inbound first. */
+function entries({ slots }: AclRecord): Entry[] {
+  const confirmed = (list: Slots) =>
+    Object.entries(list).flatMap(([number, { cidr, confirmedAt }]) =>
+      cidr && confirmedAt !== undefined ? [{ cidr, ruleNumber: Number(number) }] : [],
+    );
+  const inbound = confirmed(slots.ingress);
+  return inbound.length > 0 ? inbound : confirmed(slots.egress);
+}
+
+/** How the table holds the record of an ACL. */
+export const aclRecord: RecordOf<AclRecord> = { schema, empty, stored, entries };
