@@ -1,4 +1,6 @@
 const { readFile } = require("node:fs/promises");
+const { resolve } = require("node:path");
+const { cyclonedxEsbuildPlugin } = require("@cyclonedx/cyclonedx-esbuild");
 
 /** A source map that maps nothing: tells esbuild to leave a library's lines out of ours. */
 const noMap = `\n//# sourceMappingURL=data:application/json;base64,${Buffer.from(
@@ -33,4 +35,13 @@ function withPureKeys(source) {
   );
 }
 
-module.exports = [mapOwnCodeOnly];
+/**
+ * The bill of materials of each bundle, beside its zip and not in it. Made of what esbuild put in:
+ * `npm sbom --omit=dev` leaves out packages that are deployed.
+ */
+const billOfMaterials = cyclonedxEsbuildPlugin({
+  outputFile: resolve(".serverless/sbom.cdx.json"),
+  outputReproducible: true,
+});
+
+module.exports = [mapOwnCodeOnly, billOfMaterials];

@@ -41,7 +41,8 @@ export function createClients(
     sqs: new SQSClient(options(endpoints.sqs)),
     ec2: new EC2Client(options(endpoints.ec2)),
     ssm: new SSMClient(options(endpoints.ssm)),
-    wafv2: new WAFV2Client(options(endpoints.wafv2)),
+    // A person's calls share WAF's rate limit with the enforcer's.
+    wafv2: new WAFV2Client({ ...options(endpoints.wafv2), maxAttempts: 10 }),
   };
   return {
     ...clients,

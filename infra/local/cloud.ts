@@ -19,7 +19,7 @@ import type { EventSource } from "./sources/source.ts";
 import { type Checkpoints, startStreamSource } from "./sources/stream.ts";
 import { defaultAcl, provideAcls, provideIpSets, type Target } from "./targets.ts";
 import { type Created, type FunctionModel, type Model, readModel } from "./template.ts";
-import { makeTokens, tokensParameter } from "./tokens.ts";
+import { makeTokens, parametersOf } from "./tokens.ts";
 
 /** How long running invocations may take to end when the cloud stops. */
 const GRACE_MS = 5_000;
@@ -97,9 +97,11 @@ export async function startCloud({
 
     const { aclIds, targets } = await provideTargets(settings, engines, clients, env);
     const tokens = makeTokens(join(stateDir, "tokens.json"));
+    const lists = parametersOf(tokens, env.CALLERS);
     const planned = withTimeToLive(settings.timeToLive, readModel(packaged.templates, { region }));
     const parameters = withValues(planned, {
-      TOKENS_PARAMETER: tokensParameter(tokens),
+      TOKENS_PARAMETER: lists.tokens,
+      CALLERS_PARAMETER: lists.callers,
       NEVER_BLOCK_PARAMETER: settings.neverBlock,
     });
     const created = await createResources(clients, planned, parameters);

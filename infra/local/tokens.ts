@@ -1,4 +1,5 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { SetupError } from "./errors.ts";
 import { readJson, writeJson } from "./files.ts";
 
 /** The access tokens of a local run. */
@@ -14,13 +15,47 @@ export function makeTokens(file: string): Tokens {
   return tokens;
 }
 
-/** What the tokens parameter holds of them: digests, as in a deployment. */
-export function tokensParameter(tokens: Tokens): string {
-  return JSON.stringify(
-    Object.entries(tokens).map(([role, token]) => ({
-      name: role,
-      role,
-      sha256: createHash("sha256").update(token).digest("hex"),
-    })),
-  );
+/**
+ * Who may call, beside the two that there always are, whose limits it may set: what `CALLERS` holds, a JSON
+ * list as the callers parameter's, whose new callers have a `token` besides.
+ */
+type Entry = { readonly name: string; readonly role?: string; readonly token?: string };
+
+/** The two lists, as a deployment's parameters hold them: of digests and signing keys, and of callers. */
+export function parametersOf(
+  tokens: Tokens,
+  callers = "[]",
+): { readonly tokens: string; readonly callers: string } {
+  const given = readEntries(callers);
+  const own = Object.entries(tokens).map(([name, token]) => ({
+    ...{ name, role: name, token },
+    ...given.find((entry) => entry.name === name),
+  }));
+  const all: Entry[] = [...own, ...given.filter(({ name }) => !(name in tokens))];
+  return {
+    tokens: JSON.stringify(
+      all.map(({ name, token = "" }) => ({
+        name,
+        sha256: createHash("sha256").update(token).digest("hex"),
+        signingKey: createHmac("sha256", token).update("portcullis-signature").digest("hex"),
+      })),
+    ),
+    callers: JSON.stringify(all.map(({ token: _, ...caller }) => caller)),
+  };
+}
+
+function readEntries(callers: string): Entry[] {
+  const entries: unknown = parseJson(callers);
+  const isEntry = (entry: unknown): entry is Entry =>
+    typeof entry === "object" && entry !== null && "name" in entry;
+  if (Array.isArray(entries) && entries.every(isEntry)) return entries;
+  throw new SetupError("CALLERS must be a JSON list of callers, each with its name.");
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -2,36 +2,41 @@ import middy from "@middy/core";
 import httpRouter, { type Route } from "@middy/http-router";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Tokens } from "../../shared/aws/tokens.ts";
-import type { Blacklist } from "./blacklist.ts";
+import type { Access } from "./authenticate.ts";
+import type { Blacklist, Request } from "./blacklist.ts";
 import { block, blockAll } from "./block.ts";
-import { authenticated, errorAnswers, notFound, shape } from "./http.ts";
+import { type Answer, authenticated, errorAnswers, notFound, shape } from "./http.ts";
 import { list } from "./list.ts";
+import { setMode } from "./mode.ts";
+import type { Fields } from "./request.ts";
 import { unblock } from "./unblock.ts";
+import { undo } from "./undo.ts";
 
 /** The endpoint: its routes, and who may call them. */
 export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => number) {
-  const blockRoute = authenticated(tokens, "detector", ({ fields, caller, sourceIp }) =>
-    "ips" in fields
-      ? blockAll(fields, { caller, sourceIp, now: clock() }, blacklist)
-      : block(fields, { caller, sourceIp, now: clock() }, blacklist),
-  );
-  const unblockRoute = authenticated(tokens, "operator", ({ fields, caller }) =>
-    unblock(fields, caller, blacklist, clock()),
-  );
-  const listRoute = authenticated(tokens, "operator", ({ fields }) =>
-    list(fields, blacklist, clock()),
-  );
+  const route = (
+    access: Access,
+    handle: (fields: Fields, request: Request, blacklist: Blacklist) => Promise<Answer>,
+  ) =>
+    authenticated(tokens, access, blacklist, clock, (fields, request) =>
+      handle(fields, request, blacklist),
+    );
+  const report: typeof block = (fields, request) =>
+    "ips" in fields ? blockAll(fields, request, blacklist) : block(fields, request, blacklist);
   const health = async () => shape({ status: 200, body: { status: "ok" } });
+  const talk = route({ role: "detector", isTokenInQuery: true }, report);
 
   const routes: Route<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>[] = [
     { method: "GET", path: "/health", handler: health },
-    { method: "GET", path: "/blacklistip", handler: blockRoute },
-    { method: "POST", path: "/blacklistip", handler: blockRoute },
-    { method: "DELETE", path: "/blacklistip", handler: unblockRoute },
-    { method: "GET", path: "/blacklist", handler: listRoute },
+    { method: "GET", path: "/blacklistip", handler: talk },
+    { method: "POST", path: "/blacklistip", handler: route({ role: "detector" }, report) },
+    { method: "DELETE", path: "/blacklistip", handler: route({ role: "operator" }, unblock) },
+    { method: "GET", path: "/blacklist", handler: route({ role: "reader" }, list) },
+    { method: "DELETE", path: "/blacklist", handler: route({ role: "operator" }, undo) },
+    { method: "PUT", path: "/mode", handler: route({ role: "operator" }, setMode) },
   ];
 
   return middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
-    .use(errorAnswers(blacklist.log))
+    .use(errorAnswers(blacklist.log, blacklist.measure))
     .handler(httpRouter({ routes, notFoundResponse: notFound(routes) }));
 }

@@ -1,15 +1,35 @@
 import type { Logger } from "../../shared/aws/log.ts";
 import type { Blocks } from "../../shared/aws/table/blocks.ts";
+import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
-import type { Caller } from "../../shared/aws/tokens.ts";
+import type { Caller } from "../../shared/domain/caller.ts";
+import type { Cidr } from "../../shared/domain/cidr.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
 import type { EpochMillis, Seconds } from "../../shared/domain/time.ts";
 import type { TargetKind } from "../../shared/targets/target.ts";
+import type { Budget } from "./budget.ts";
 import type { createFold } from "./fold.ts";
+import type { StandingOrders } from "./orders.ts";
+import type { CallerSources } from "./sources.ts";
+
+/** What the alarms count. */
+export type Metric =
+  | "Unauthorized"
+  | "Forbidden"
+  | "OverBudget"
+  | "MalformedParameter"
+  | "ParameterUnreadable";
+
+export type Measure = (metric: Metric) => void;
 
 /** What the endpoint works with. */
 export type Blacklist = {
   readonly fold: ReturnType<typeof createFold>;
+  /** The orders as every report asks for them, and the book that they are written in. */
+  readonly orders: Pick<StandingOrders, "current">;
+  readonly orderBook: Pick<OrderBook, "read" | "hold" | "lift" | "setMode">;
+  readonly budget: Budget;
+  readonly sources: CallerSources;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly expirySeconds: Seconds;
   readonly maxExpirySeconds: Seconds;
@@ -18,11 +38,18 @@ export type Blacklist = {
   readonly states: Pick<TargetStates, "read">;
   readonly targets: readonly { readonly id: string; readonly kind: TargetKind }[];
   readonly log: Logger;
+  readonly measure: Measure;
 };
 
 /** Who asks, from where, and when. */
 export type Request = {
   readonly caller: Caller;
-  readonly sourceIp: string;
+  readonly source: Cidr;
   readonly now: EpochMillis;
+  /** What every line of the log says of the request. */
+  readonly trace: {
+    readonly sourceIp: string;
+    readonly gatewayRequestId: string;
+    readonly caller: string;
+  };
 };

@@ -2,13 +2,17 @@ import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import {
   type BlockMessage,
+  type Lane,
   MAX_COUNT,
   type Queue,
   QueueUnavailableError,
   type UnblockMessage,
+  type UndoMessage,
 } from "../../shared/aws/queue.ts";
+import { overlaps } from "../../shared/domain/cidr.ts";
+import type { Orders } from "../../shared/domain/orders.ts";
 import { unannounced } from "./errors.ts";
-import type { Unblocks } from "./unblocks.ts";
+import type { StandingOrders } from "./orders.ts";
 
 /** Reports that a warm function remembers. */
 const MAX_REMEMBERED = 10_000;
@@ -16,93 +20,96 @@ const MAX_REMEMBERED = 10_000;
 /** What was sent last of an address by a detector. */
 type Sent = {
   readonly message: BlockMessage;
-  /** How many unblocks there had been by then. */
-  readonly unblocks: number;
+  /** The orders that stood then, as far as they concern it. */
+  readonly generation: string;
   /** Reports that have been folded into it since. */
   folded: number;
 };
 
+/** The orders that stand, or undefined where nobody can tell: then nothing folds. */
+type Standing = Orders | undefined;
+
 /**
  * Folds repeats before they cost a call: a storm is mostly equal reports of the same addresses. Reports
  * are equal that are the same detector's about the same address, neither for longer nor more severe,
- * within the fold's window and with no unblock in between. SQS folds across functions by deduplication
- * id, a bounded memory in the warm function folds before the send. The next report that is sent carries
- * the count of those folded since. A send that failed is not remembered. While nobody can tell whether
- * there was an unblock, nothing folds.
+ * within the fold's window and with no unblock, undo or end of a hold in between. SQS folds across
+ * functions by deduplication id, a bounded memory in the warm function folds before the send. The next
+ * report that is sent carries the count of those folded since. A send that failed is not remembered.
  */
-export function createFold(queue: Queue, unblocks: Unblocks) {
+export function createFold(queue: Queue, standingOrders: Pick<StandingOrders, "add" | "announce">) {
   const lastSent = new LRUCache<string, Sent>({ max: MAX_REMEMBERED });
   const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr.text} ${detector}`;
 
-  /** The message that this one folds into. */
-  function earlierThan(message: BlockMessage, unblockCount: number | undefined) {
+  /** What was sent last of it, if nothing has been ordered since. */
+  function sentOf(message: BlockMessage, orders: Standing): Sent | undefined {
     const sent = lastSent.get(keyOf(message));
-    if (!sent || sent.unblocks !== unblockCount) return undefined;
-    if (!foldsInto(message, sent.message)) return undefined;
-    sent.folded++;
-    return sent.message;
+    return sent && orders && sent.generation === generationOf(message, orders) ? sent : undefined;
   }
 
   /** The message with the count of the equal ones folded since the last was sent. */
-  function counted(message: BlockMessage, unblockCount: number | undefined): BlockMessage {
-    const sent = lastSent.get(keyOf(message));
-    const folded = sent && sent.unblocks === unblockCount ? sent.folded : 0;
+  function counted(message: BlockMessage, orders: Standing): BlockMessage {
+    const folded = sentOf(message, orders)?.folded ?? 0;
     return { ...message, count: Math.min(MAX_COUNT, message.count + folded) };
   }
 
-  function remember(message: BlockMessage, unblockCount: number | undefined): void {
-    if (unblockCount === undefined) return;
-    lastSent.set(keyOf(message), { message, unblocks: unblockCount, folded: 0 });
+  function remember(message: BlockMessage, orders: Standing): void {
+    if (orders === undefined) return;
+    const generation = generationOf(message, orders);
+    lastSent.set(keyOf(message), { message, generation, folded: 0 });
   }
 
   return {
-    /** Sends the message, or answers the one that it folds into. @throws QueueUnavailableError */
-    async send(message: BlockMessage): Promise<BlockMessage> {
-      const unblockCount = await unblocks.count();
-      const earlier = earlierThan(message, unblockCount);
-      if (earlier) return earlier;
-      const sent = counted(message, unblockCount);
-      await queue.send(sent, deduplicationId(sent, unblockCount));
-      remember(sent, unblockCount);
+    /** The message that this one folds into; undefined for one that is to be sent. */
+    earlier(message: BlockMessage, orders: Standing): BlockMessage | undefined {
+      const sent = sentOf(message, orders);
+      if (!sent || !foldsInto(message, sent.message)) return undefined;
+      sent.folded++;
+      return sent.message;
+    },
+
+    /** Sends a message that folds into none. @throws QueueUnavailableError */
+    async send(message: BlockMessage, orders: Standing, lane: Lane): Promise<BlockMessage> {
+      const sent = counted(message, orders);
+      await queue.send(sent, deduplicationId(sent, orders), lane);
+      remember(sent, orders);
       return sent;
     },
 
     /** As `send` for each message; undefined in the place of one that the queue could not take. */
-    async sendAll(messages: readonly BlockMessage[]): Promise<(BlockMessage | undefined)[]> {
-      const unblockCount = await unblocks.count();
-      const earlier = messages.map((message) => earlierThan(message, unblockCount));
-      const outgoing = messages
-        .map((message, index) => ({ index, message: counted(message, unblockCount) }))
-        .filter(({ index }) => earlier[index] === undefined);
+    async sendAll(
+      messages: readonly BlockMessage[],
+      orders: Standing,
+      lane: Lane,
+    ): Promise<(BlockMessage | undefined)[]> {
+      const outgoing = messages.map((message) => counted(message, orders));
       const stored = await queue.sendAll(
-        outgoing.map(({ message }) => ({
+        outgoing.map((message) => ({
           message,
-          deduplicationId: deduplicationId(message, unblockCount),
+          deduplicationId: deduplicationId(message, orders),
+          lane,
         })),
       );
-      const answers = [...earlier];
-      for (const [position, { index, message }] of outgoing.entries()) {
-        if (!stored[position]) continue;
-        remember(message, unblockCount);
-        answers[index] = message;
-      }
-      return answers;
+      return outgoing.map((message, index) => {
+        if (!stored[index]) return undefined;
+        remember(message, orders);
+        return message;
+      });
     },
 
     /**
-     * An unblock never folds. Once this resolves, no report folds into one from before it.
+     * An order never folds. Once this resolves, no report folds into one from before it.
      *
      * @throws QueueUnavailableError where it is not queued, Refusal where not every instance could learn
      *   of it
      */
-    async sendUnblock(message: UnblockMessage): Promise<void> {
+    async sendOrder(message: UnblockMessage | UndoMessage): Promise<void> {
       // Nothing is queued that could not be announced.
-      await unblocks.add().catch((cause) => {
-        throw new QueueUnavailableError("The unblock could not be counted.", { cause });
+      await standingOrders.add().catch((cause) => {
+        throw new QueueUnavailableError("The order could not be counted.", { cause });
       });
-      await queue.send(message, message.requestId);
-      // Only now: reports that go by this count are behind the unblock in the queue.
-      await unblocks.announce().catch((cause) => {
+      await queue.send(message, message.requestId, "operators");
+      // Only now: reports that go by this count are later than the order.
+      await standingOrders.announce().catch((cause) => {
         throw unannounced(cause);
       });
     },
@@ -119,20 +126,38 @@ function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
 }
 
 /**
- * One id for equal reports in the same window of time, between the same unblocks. A longer duration or a
+ * What no fold reaches across: the unblocks, the detector's undos, and the holds that the report is made
+ * under, or after. A report that a hold swallows must not swallow one from after the hold.
+ */
+function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orders): string {
+  const holds = orders.holds.filter((hold) => overlaps(hold.cidr, cidr));
+  const under = holds.filter(({ until }) => reportedAt < until * 1000);
+  const after = holds.filter(({ until }) => until * 1000 <= reportedAt);
+  const undos = orders.undos.filter((undo) => undo.detector === detector);
+  return JSON.stringify([
+    orders.unblocks,
+    Math.max(0, ...undos.map(({ requestedAt }) => requestedAt)),
+    Math.max(0, ...under.map(({ requestedAt }) => requestedAt)),
+    Math.max(0, ...after.map(({ until }) => until)),
+  ]);
+}
+
+/**
+ * One id for equal reports in the same window of time, between the same orders. A longer duration or a
  * greater severity makes another report.
  *
- * @param unblocks how many there were; undefined for an id that is the message's alone
+ * @param orders those that stand; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
-export function deduplicationId(message: BlockMessage, unblocks: number | undefined): string {
-  if (unblocks === undefined) return message.requestId;
+export function deduplicationId(message: BlockMessage, orders: Standing): string {
+  if (orders === undefined) return message.requestId;
   const { cidr, detector, severity, reportedAt } = message;
   const duration = durationSeconds(message);
   const window = Math.floor(reportedAt / foldWindowMs(duration));
+  const generation = generationOf(message, orders);
   return hash(
     "sha256",
-    JSON.stringify([cidr.text, detector, severity, duration, window, unblocks]),
+    JSON.stringify([cidr.text, detector, severity, duration, window, generation]),
   );
 }
 

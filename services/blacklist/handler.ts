@@ -1,33 +1,55 @@
+import type { APIGatewayProxyEventV2, Context } from "aws-lambda";
+import { createCallers } from "../../shared/aws/callers.ts";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
-import { createLogger } from "../../shared/aws/log.ts";
+import { createLogger, createMetrics } from "../../shared/aws/log.ts";
 import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { createBudgets } from "../../shared/aws/table/budgets.ts";
+import { createOrderBook } from "../../shared/aws/table/orders.ts";
+import { createOutstanding } from "../../shared/aws/table/outstanding.ts";
+import { createSources } from "../../shared/aws/table/sources.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
-import { createUnblockCount } from "../../shared/aws/table/unblockCount.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
 import { createApp } from "./app.ts";
+import type { Blacklist, Measure } from "./blacklist.ts";
+import { createBudget } from "./budget.ts";
 import { createFold } from "./fold.ts";
+import { createStandingOrders } from "./orders.ts";
 import { settings } from "./settings.ts";
-import { createUnblocks } from "./unblocks.ts";
+import { createCallerSources } from "./sources.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const parameters = createParameters(createSsm());
-const tokens = createTokens(parameters, config.TOKENS_PARAMETER, log);
+const metrics = createMetrics();
+const measure: Measure = (metric) => metrics.addMetric(metric, "Count", 1);
+const parameters = createParameters(createSsm(), () => measure("ParameterUnreadable"));
+const callers = createCallers(parameters, config.CALLERS_PARAMETER, log, Date.now);
+const tokens = createTokens(parameters, config.TOKENS_PARAMETER, callers, log, Date.now);
 const dynamo = createDynamo();
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
 const states = createTargetStates(dynamo, tableConfig);
+const orderBook = createOrderBook(dynamo, tableConfig, log);
+const orders = createStandingOrders(orderBook, log, Date.now);
 const queue = createQueue(createSqs(), {
   url: config.QUEUE_URL,
   list: config.LIST_NAME,
   shards: config.QUEUE_SHARDS,
 });
-const blacklist = {
-  fold: createFold(queue, createUnblocks(createUnblockCount(dynamo, tableConfig), log, Date.now)),
-  neverBlock: createNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, states),
+const blacklist: Blacklist = {
+  fold: createFold(queue, orders),
+  orders,
+  orderBook,
+  budget: createBudget(
+    createBudgets(dynamo, tableConfig),
+    createOutstanding(dynamo, tableConfig),
+    config.BLOCK_LIMIT,
+    log,
+  ),
+  sources: createCallerSources(createSources(dynamo, tableConfig, log), log),
+  neverBlock: createNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, states, log, Date.now),
   expirySeconds: config.EXPIRY_TIME,
   maxExpirySeconds: config.MAX_EXPIRY_TIME,
   holdSeconds: config.HOLD_TIME,
@@ -38,6 +60,14 @@ const blacklist = {
     ...config.WAF_IP_SETS.map((id) => ({ id, kind: "wafIpSet" as const })),
   ],
   log,
+  measure,
 };
+const app = createApp(tokens, blacklist, Date.now);
 
-export const handler = createApp(tokens, blacklist, Date.now);
+export async function handler(event: APIGatewayProxyEventV2, context: Context) {
+  try {
+    return await app(event, context);
+  } finally {
+    if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
+  }
+}

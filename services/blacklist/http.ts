@@ -1,11 +1,12 @@
 import type { MiddlewareObj } from "@middy/core";
-import httpJsonBodyParser from "@middy/http-json-body-parser";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Logger } from "../../shared/aws/log.ts";
 import { QueueUnavailableError } from "../../shared/aws/queue.ts";
-import type { Caller, Tokens } from "../../shared/aws/tokens.ts";
-import { badRequest, forbidden, Refusal, unauthorized, unavailable } from "./errors.ts";
-import { allFields, checkSize, type Fields, queryFields, tokenOf } from "./request.ts";
+import type { Tokens } from "../../shared/aws/tokens.ts";
+import { type Access, authenticate, naming } from "./authenticate.ts";
+import type { Blacklist, Measure, Metric, Request } from "./blacklist.ts";
+import { Refusal, unavailable } from "./errors.ts";
+import type { Fields } from "./request.ts";
 
 /** What a route answers. */
 export type Answer = {
@@ -14,63 +15,30 @@ export type Answer = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-export type Authenticated = {
-  readonly fields: Fields;
-  readonly caller: Caller;
-  readonly sourceIp: string;
-};
-
-/**
- * A route for callers with a token. A token in header or query string is checked before the body is
- * even parsed.
- */
+/** A route for callers who are recognised, and whose role is enough. */
 export function authenticated(
   tokens: Tokens,
-  role: Caller["role"],
-  handle: (request: Authenticated) => Promise<Answer>,
+  access: Access,
+  { sources, measure }: Pick<Blacklist, "sources" | "measure">,
+  clock: () => number,
+  handle: (fields: Fields, request: Request) => Promise<Answer>,
 ) {
-  const identify = async (token: string): Promise<Caller> => {
-    const caller = await tokens.callerOf(token).catch(() => {
-      throw unavailable("Tokens cannot be checked now.");
-    });
-    if (!caller) throw unauthorized();
-    // An operator may do what a detector may.
-    if (role === "operator" && caller.role !== "operator") throw forbidden();
-    return caller;
-  };
   return async (event: APIGatewayProxyEventV2): Promise<APIGatewayProxyStructuredResultV2> => {
-    checkSize(event);
-    const query = queryFields(event);
-    const token = tokenOf(event, query);
-    const early = token === undefined ? undefined : await identify(token);
-    const fields = allFields(query, await parseBody(event));
-    const caller = early ?? (await identify(tokenOf(event, fields) ?? ""));
-    const { sourceIp } = event.requestContext.http;
-    const answer = await handle({ fields, caller, sourceIp }).catch((error) => {
-      if (error instanceof Refusal) error.caller = caller.name;
-      throw error;
-    });
+    const now = clock();
+    const { sourceIp, gatewayRequestId } = originOf(event);
+    const source = sources.addressOf(sourceIp);
+    const { fields, caller } = await authenticate(event, access, { tokens, measure }, source, now);
+    const trace = { sourceIp, gatewayRequestId, caller: caller.name };
+    const noted = sources.note(sourceIp, now);
+    const answer = await naming(caller, () => handle(fields, { caller, source, now, trace }));
+    await noted;
     return shape(answer);
   };
 }
 
-const jsonBodyParser = httpJsonBodyParser();
-
-/** The JSON body of a POST; undefined where there is none. @throws Refusal 400, 415 */
-async function parseBody(event: APIGatewayProxyEventV2): Promise<unknown> {
-  if (event.requestContext.http.method !== "POST" || !event.body) return undefined;
-  const type = event.headers["content-type"]?.toLowerCase().replace(/\s*;/, ";");
-  const copy = { ...event, headers: { "content-type": type } };
-  try {
-    // The middleware replaces the body of the event that it is given.
-    await jsonBodyParser.before?.({ event: copy } as never);
-  } catch (error) {
-    if ((error as Error).message === "Unsupported Media Type") {
-      throw new Refusal(415, "unsupported_media_type", "The body must be application/json.");
-    }
-    throw badRequest("invalid_json", "The body is not valid JSON.");
-  }
-  return copy.body;
+/** Where a request came from, as the gateway saw it: a stolen token can be traced by it. */
+function originOf({ requestContext }: APIGatewayProxyEventV2) {
+  return { sourceIp: requestContext.http.sourceIp, gatewayRequestId: requestContext.requestId };
 }
 
 /** The router's answer to what it does not know: 405 for another method of a known path, else 404. */
@@ -84,14 +52,24 @@ export function notFound(routes: readonly { readonly method: string; readonly pa
   };
 }
 
+/** What the alarms count. */
+const METRICS: Readonly<Record<number, Metric>> = {
+  401: "Unauthorized",
+  403: "Forbidden",
+  429: "OverBudget",
+};
+
 /** The one place that maps errors to answers. */
 export function errorAnswers(
   log: Logger,
+  measure: Measure,
 ): MiddlewareObj<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2> {
   return {
     onError: (request) => {
       const { status, code, message, headers, caller } = refusalOf(request.error, log);
-      if (status < 500) log.info("Refused", { status, code, caller });
+      log.info("Refused", { status, code, caller, ...originOf(request.event) });
+      const metric = METRICS[status];
+      if (metric) measure(metric);
       request.response = shape({ status, body: { error: { code, message } }, headers });
     },
   };

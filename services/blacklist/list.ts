@@ -9,7 +9,7 @@ import {
   type TargetView,
   viewOf,
 } from "../../shared/targets/standing.ts";
-import type { Blacklist } from "./blacklist.ts";
+import type { Blacklist, Request } from "./blacklist.ts";
 import { badRequest } from "./errors.ts";
 import type { Answer } from "./http.ts";
 import { addressOf, type Fields, numberOf } from "./request.ts";
@@ -17,7 +17,7 @@ import { addressOf, type Fields, numberOf } from "./request.ts";
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 200;
 
-type Shown = Pick<Blacklist, "blocks" | "states" | "targets" | "neverBlock" | "log">;
+type Shown = Pick<Blacklist, "blocks" | "states" | "targets" | "orderBook" | "neverBlock" | "log">;
 
 /**
  * What is wanted, where it is enforced and where it waits, until when and why: one page, strongest
@@ -25,9 +25,13 @@ type Shown = Pick<Blacklist, "blocks" | "states" | "targets" | "neverBlock" | "l
  *
  * @throws Refusal
  */
-export async function list(fields: Fields, shown: Shown, now: EpochMillis): Promise<Answer> {
+export async function list(
+  fields: Fields,
+  { now }: Pick<Request, "now">,
+  shown: Shown,
+): Promise<Answer> {
   if (fields.ip !== undefined) {
-    const cidr = addressOf(fields);
+    const cidr = addressOf(fields.ip);
     // At the beginning of time no block has ended: the address's own one is shown either way.
     const own = await shown.blocks.readBlocks([cidr.text], 0);
     return answer([...own, ...(await coveringRanges(cidr, shown.blocks, now))], null, shown, now);
@@ -48,9 +52,13 @@ export async function list(fields: Fields, shown: Shown, now: EpochMillis): Prom
 async function answer(
   blocks: readonly Block[],
   next: string | null,
-  { states, targets, neverBlock, log }: Shown,
+  { states, targets, orderBook, neverBlock, log }: Shown,
   now: EpochMillis,
 ): Promise<Answer> {
+  const orderedMode = orderBook.read(now).then(
+    ({ mode }) => mode,
+    (error: Error) => void log.error("The standing orders cannot be read", error),
+  );
   const views = await Promise.all(
     targets.map(async ({ id, kind }) => viewOf(id, await states.read(id, kind))),
   );
@@ -62,7 +70,7 @@ async function answer(
   return {
     status: 200,
     body: {
-      mode: views[0]?.state.mode ?? "enforce",
+      mode: (await orderedMode) ?? views[0]?.state.mode ?? "enforce",
       convergedAt: Number.isFinite(convergedAt) ? convergedAt : 0,
       waiting: Math.max(0, ...views.map(({ state }) => state.waiting)),
       targets: views.map(describeTarget),
@@ -94,7 +102,7 @@ function describeBlock(
   neverBlock: NeverBlock,
   now: EpochMillis,
 ) {
-  const { cidr, expiresAt, severity, strikes, hits, detectors, reason } = block;
+  const { cidr, expiresAt, severity, strikes, hits, reports, reason } = block;
   const { firstSeenAt, lastSeenAt, requestId } = block;
   const standings = views.map((view): [string, Standing] => [
     view.id,
@@ -111,7 +119,7 @@ function describeBlock(
     severity,
     strikes,
     hits,
-    detectors,
+    detectors: Object.keys(reports),
     reason,
     firstSeenAt,
     lastSeenAt,

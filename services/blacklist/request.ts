@@ -1,19 +1,14 @@
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import * as v from "valibot";
-import {
-  type Cidr,
-  InvalidAddressError,
-  isBlockable,
-  parseCidr,
-  WIDEST_PREFIX,
-} from "../../shared/domain/cidr.ts";
-import { badRequest, Refusal } from "./errors.ts";
-
-/** A body of this many bytes is too large; a block needs a few hundred. */
-const TOO_MANY_BYTES = 1_000_000;
+import { type Caller, mayReport } from "../../shared/domain/caller.ts";
+import { type Cidr, InvalidAddressError, parseCidr } from "../../shared/domain/cidr.ts";
+import { badRequest, type Refusal } from "./errors.ts";
 
 /** Longer reasons are cut: a talkative detector must not lose its block. */
 const MAX_REASON = 256;
+
+/** What is looked at of a reason, before runs of blanks become one. */
+const LOOKED_AT = 4 * MAX_REASON;
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -26,6 +21,9 @@ const PARAMETERS = [
   "hold",
   "limit",
   "next",
+  "detector",
+  "since",
+  "mode",
 ];
 
 /** The parameters of the query string. A parameter given twice is refused: which one is meant? */
@@ -51,39 +49,31 @@ export function allFields(query: Fields, body: unknown): Fields {
   return { ...query, ...fields };
 }
 
-/** @throws Refusal 413 */
-export function checkSize({ body, isBase64Encoded }: APIGatewayProxyEventV2): void {
-  const bytes = Buffer.byteLength(body ?? "", isBase64Encoded ? "base64" : "utf8");
-  if (bytes >= TOO_MANY_BYTES) {
-    throw new Refusal(413, "too_large", "The body must be smaller than 1 MB.");
-  }
-}
+/** No address is longer than this as text, in whatever notation. */
+const MAX_ADDRESS = 64;
 
-/** The token of a request: the header's, else the query string's, else the body's. */
-export function tokenOf(event: APIGatewayProxyEventV2, fields: Fields): string | undefined {
-  const header = event.headers.authorization;
-  if (header !== undefined) return /^Bearer +(\S+)$/i.exec(header)?.[1] ?? "";
-  return typeof fields.accessToken === "string" ? fields.accessToken : undefined;
-}
-
-/** The address of a request. @throws Refusal */
-export function addressOf({ ip }: Fields): Cidr {
+/** The address that a parameter names. @throws Refusal */
+export function addressOf(ip: unknown): Cidr {
   if (ip === undefined) throw badRequest("invalid_ip", "The parameter ip is missing.");
   if (typeof ip !== "string") throw badRequest("invalid_ip", "The parameter ip must be a string.");
   try {
-    return parseCidr(ip);
+    // What is cut here is no address either way, and costs no more than one.
+    return parseCidr(ip.slice(0, MAX_ADDRESS + 1));
   } catch (error) {
     if (!(error instanceof InvalidAddressError)) throw error;
     throw badRequest("invalid_ip", error.message);
   }
 }
 
-/** An address that may be blocked: not wider than /16 (IPv4) or /32 (IPv6). @throws Refusal */
-export function blockableAddressOf(fields: Fields): Cidr {
-  const cidr = addressOf(fields);
-  if (isBlockable(cidr)) return cidr;
-  const widest = WIDEST_PREFIX[cidr.family];
-  throw badRequest("range_too_wide", `${cidr.text} is wider than /${widest}, the widest allowed.`);
+/** An address that the caller may report. @throws Refusal */
+export function reportableAddressOf(ip: unknown, caller: Caller): Cidr {
+  const cidr = addressOf(ip);
+  if (mayReport(caller, cidr)) return cidr;
+  const widest = caller.limits.leastPrefix[cidr.family];
+  throw badRequest(
+    "range_too_wide",
+    `${cidr.text} is wider than /${widest}, the widest range that this token may report.`,
+  );
 }
 
 /** A whole number, as JSON or as decimal digits. */
@@ -111,6 +101,7 @@ export function reasonOf({ reason }: Fields): string {
     throw badRequest("invalid_reason", "The parameter reason must be a string.");
   }
   return reason
+    .slice(0, LOOKED_AT)
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
     .trim()
     .slice(0, MAX_REASON)

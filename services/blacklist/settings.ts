@@ -12,6 +12,7 @@ export const settings = v.object({
   QUEUE_URL: text,
   QUEUE_SHARDS: wholeNumber(1, 100),
   TOKENS_PARAMETER: text,
+  CALLERS_PARAMETER: text,
   NEVER_BLOCK_PARAMETER: text,
   /** Seconds a block lasts where the request names no expiryTime. */
   EXPIRY_TIME: wholeNumber(1, YEAR),
@@ -19,4 +20,6 @@ export const settings = v.object({
   MAX_EXPIRY_TIME: wholeNumber(1, YEAR),
   /** Seconds for which an unblocked address is not blocked again, where the request names none. */
   HOLD_TIME: wholeNumber(0, YEAR),
+  /** Blocks that may be in force, of all callers together. */
+  BLOCK_LIMIT: wholeNumber(1, 2_000_000),
 });

@@ -1,22 +1,28 @@
 import { randomUUID } from "node:crypto";
-import type { Caller } from "../../shared/aws/tokens.ts";
-import type { Blacklist } from "./blacklist.ts";
+import { QueueUnavailableError, type UnblockMessage } from "../../shared/aws/queue.ts";
+import { ConflictError } from "../../shared/aws/table/items.ts";
+import { MAX_HOLDS } from "../../shared/aws/table/orders.ts";
+import type { Hold } from "../../shared/domain/orders.ts";
+import { type EpochMillis, toEpochSeconds } from "../../shared/domain/time.ts";
+import type { Blacklist, Request } from "./blacklist.ts";
+import { tooManyHolds, unavailable } from "./errors.ts";
 import type { Answer } from "./http.ts";
 import { coveringRanges } from "./list.ts";
 import { addressOf, type Fields, numberOf } from "./request.ts";
+
 /**
- * An operator's unblock, in order with the blocks. Where a wider range covers the address, the answer
- * says so: that range stays.
+ * An operator's unblock, ahead of all detectors. Where a wider range covers the address, the answer says
+ * so: that range stays.
  *
  * @throws Refusal, QueueUnavailableError
  */
 export async function unblock(
   fields: Fields,
-  caller: Caller,
-  { fold, blocks, holdSeconds, maxExpirySeconds, log }: Blacklist,
-  now: number,
+  { caller, now, trace }: Request,
+  blacklist: Blacklist,
 ): Promise<Answer> {
-  const cidr = addressOf(fields);
+  const { blocks, holdSeconds, maxExpirySeconds, log } = blacklist;
+  const cidr = addressOf(fields.ip);
   const seconds = numberOf(fields, "hold", {
     min: 0,
     max: maxExpirySeconds,
@@ -24,15 +30,18 @@ export async function unblock(
     code: "invalid_hold",
   });
   const requestId = randomUUID();
-  await fold.sendUnblock({
+  const holdUntil = seconds > 0 ? toEpochSeconds(now) + seconds : 0;
+  const message: UnblockMessage = {
     kind: "unblock",
     cidr,
     requestedAt: now,
     operator: caller.name,
-    holdUntil: seconds > 0 ? Math.floor(now / 1000) + seconds : 0,
+    holdUntil,
     requestId,
-  });
-  log.info("Queued an unblock", { cidr: cidr.text, caller: caller.name, requestId });
+  };
+  if (holdUntil === 0) await blacklist.fold.sendOrder(message);
+  else await sendWithHold(message, { cidr, requestedAt: now, until: holdUntil }, blacklist, now);
+  log.info("Queued an unblock", { cidr: cidr.text, requestId, holdUntil, ...trace });
   const coveredBy = await coveringRanges(cidr, blocks, now).catch((error) => {
     log.error("What covers the address cannot be read", error as Error);
     return [];
@@ -46,4 +55,35 @@ export async function unblock(
       ...(coveredBy.length > 0 && { coveredBy: coveredBy.map((block) => block.cidr.text) }),
     },
   };
+}
+
+/** The hold stands before the unblock is queued: no report slips in between. */
+async function sendWithHold(
+  message: UnblockMessage,
+  hold: Hold,
+  { fold, orderBook, log }: Blacklist,
+  now: EpochMillis,
+): Promise<void> {
+  const unwritten = (cause: unknown) => unavailable("The hold cannot be written now.", cause);
+  const { holds } = await orderBook.read(now).catch((cause) => {
+    throw unwritten(cause);
+  });
+  const others = holds.filter(
+    ({ cidr, until }) => cidr.text !== hold.cidr.text && until * 1000 > now,
+  );
+  if (others.length >= MAX_HOLDS) throw tooManyHolds(MAX_HOLDS);
+  await orderBook.hold(hold).catch((cause) => {
+    // A newer one stands there.
+    if (!(cause instanceof ConflictError)) throw unwritten(cause);
+  });
+  try {
+    await fold.sendOrder(message);
+  } catch (error) {
+    // One that is queued, and only could not be announced, keeps its hold.
+    if (!(error instanceof QueueUnavailableError)) throw error;
+    await orderBook.lift(hold).catch((cause) => {
+      log.error("A hold without its unblock could not be lifted", cause as Error);
+    });
+    throw error;
+  }
 }

@@ -1,14 +1,17 @@
 import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
 import type { Logger } from "../../shared/aws/log.ts";
+import type { LastKnown } from "../../shared/aws/neverBlock.ts";
 import type { Blocks } from "../../shared/aws/table/blocks.ts";
+import type { OrderBook } from "../../shared/aws/table/orders.ts";
+import type { Sources } from "../../shared/aws/table/sources.ts";
 import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Block } from "../../shared/domain/block.ts";
 import { type Cidr, contains, type Family } from "../../shared/domain/cidr.ts";
-import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
-import { strongestFirst, type Wanted } from "../../shared/domain/rank.ts";
+import type { Mode, Orders } from "../../shared/domain/orders.ts";
+import { isFor, strongestFirst, type Wanted } from "../../shared/domain/rank.ts";
 import type { EpochMillis, EpochSeconds, Millis } from "../../shared/domain/time.ts";
-import type { Mode, Problem, TargetState } from "../../shared/targets/state.ts";
+import type { Problem, TargetState } from "../../shared/targets/state.ts";
 import {
   RefusedError,
   type Seen,
@@ -20,22 +23,28 @@ import {
 } from "../../shared/targets/target.ts";
 import { apply, type Outcome } from "./apply.ts";
 import { wantedIn } from "./policy.ts";
+import type { Sweeper } from "./sweep.ts";
 
 // converge, the whole algorithm, for one target:
 //
 //   actual   what the target holds now           its own read
 //   wanted   what the list wants now             ranked, unexpired, as many as could ever fit
+//   orders   what operators have ordered         the mode, and the holds
 //   plan     plan(wanted, record, actual)        pure
 //   record   what is ours after the changes      before AWS is called, so that a crash forgets nothing
 //   apply    the changes, strongest first        idempotent; what is not granted now is planned anew
 //   settle   what AWS has confirmed              recorded again
 
 export type Enforcer = {
-  readonly blocks: Pick<Blocks, "readStrongest" | "readBlocks" | "remove">;
+  readonly blocks: Pick<Blocks, "readStrongest" | "readBlocks">;
   readonly states: Pick<TargetStates, "read" | "write" | "writeNetwork">;
-  /** The current list with the ranges of the networks behind the targets. @throws where it cannot be read */
-  readonly neverBlock: (ownRanges: readonly string[]) => Promise<NeverBlock>;
+  readonly orders: Pick<OrderBook, "read">;
+  readonly sources: Pick<Sources, "recent">;
+  /** The list with the ranges of the network behind the target. @throws where none is known */
+  readonly neverBlock: (ownRanges: readonly string[]) => Promise<LastKnown>;
+  /** The deployment's own mode, which an operator's order overrides. */
   readonly mode: Mode;
+  readonly sweeper: Pick<Sweeper, "begin">;
   readonly log: Logger;
   readonly clock: () => EpochMillis;
 };
@@ -58,6 +67,7 @@ export type Converged = {
   /** Ranges that wait only because of a person's allow. */
   readonly shadowed: number;
   readonly problem: Problem | null;
+  /** The never-block list is what the owner wants now, not only what was read last. */
   readonly isNeverBlockReadable: boolean;
   /** When the first block that holds a place here ends; undefined where none does. */
   readonly nextEnd: EpochSeconds | undefined;
@@ -70,9 +80,6 @@ const FAMILIES = [4, 6] as const satisfies readonly Family[];
  * take many seconds, in which stronger blocks come and others end.
  */
 const PLAN_LIFE: Millis = 2_000;
-
-/** Expired blocks that one converge removes. */
-const MAX_SWEPT = 100;
 
 /** Refused ranges that the state names: ten thousand would not fit into the item. */
 const MAX_REFUSED = 1_000;
@@ -101,27 +108,32 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   target: Target<Record, Actual, Change>,
   deadline: EpochMillis,
 ): Promise<Round> {
-  const { states, mode, log, clock } = enforcer;
-  const [state, seen, candidates] = await Promise.all([
+  const { states, log, clock } = enforcer;
+  const [state, seen, candidates, orders, sources] = await Promise.all([
     states.read(target.id, target.kind),
     target.read().catch((error: Error) => problemOf(error, target.id, log)),
     readCandidates(enforcer, target),
+    enforcer.orders.read(clock()),
+    readSources(enforcer, target.id),
   ]);
-  if ("problem" in seen) return unusable(enforcer, target, state, candidates.blocks, seen);
+  const mode = orders.mode ?? enforcer.mode;
+  if ("problem" in seen) return unusable(enforcer, target, state, mode, candidates.blocks, seen);
 
-  const held = await readHeld(enforcer, target, state, candidates.blocks);
+  const held = await readHeld(enforcer, target, state, candidates);
   const ranked = strongestFirst(
     [...candidates.blocks, ...held],
     isAmong(state.held),
     target.margin,
   );
-  const neverBlock = await readNeverBlock(enforcer, target.id, seen);
+  const known = await readNeverBlock(enforcer, target.id, seen);
+  const neverBlock = known?.list;
+  const spared = sources && [...sources, ...heldRanges(orders, clock())];
   const ownRanges = seen.ownRanges instanceof Error ? state.ownRanges : [...seen.ownRanges];
   if (!isDeepStrictEqual(ownRanges, state.ownRanges))
     await states.writeNetwork(target.id, ownRanges);
   const before = parseRecord(target, state.record);
   const plan = (wanted: readonly Wanted[], record: Record, actual: Actual) =>
-    target.plan({ wanted, record, actual, neverBlock, now: clock() });
+    target.plan({ wanted, record, actual, neverBlock, spared, now: clock() });
   const planned = plan(wantedIn[mode](ranked), before, seen.actual);
   const asIf = (record: Record, now: EpochMillis) =>
     target.assumeConfirmed(record, seen.actual, now);
@@ -135,8 +147,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
     mode,
     leastSeverity: target.leastSeverity,
     ownRanges,
-    // Ten thousand names would not fit into the item, and without a margin they are of no use.
-    held: target.margin > 0 ? covered(ranked, shown.chosen).map(({ cidr }) => cidr.text) : [],
+    held: heldIn(target, ranked, shown.chosen),
     shadowed: shown.shadowed.map(({ text }) => text),
     monitored: monitored ? target.record.stored(asIf(monitored.record, 0).record) : null,
     problem: seen.isInUse ? null : "unassociated",
@@ -156,7 +167,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
     foreign: planned.foreign,
     drifted: planned.drifted,
     problem: applied.isMissing ? "missing" : applied.refusals > 0 ? "refused" : recorded.problem,
-    isNeverBlockReadable: neverBlock !== undefined,
+    isNeverBlockReadable: known?.isCurrent ?? false,
   });
   await write(enforcer, target.id, isChanging ? recorded : state, {
     ...recorded,
@@ -166,7 +177,6 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
     enforced: converged.enforced,
     waiting: converged.waiting,
   });
-  await sweep(enforcer, candidates.inTheWay); // after what must be to the second
   return {
     converged,
     isInterrupted: applied.isInterrupted,
@@ -174,33 +184,77 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   };
 }
 
-/** The strongest blocks that are for the target, of both families. */
+/** The strongest blocks that are for the target, as far as they were read. */
+type Candidates = { readonly blocks: readonly Block[]; readonly isPartial: boolean };
+
+/** Reads them of both families. What has expired and stands before them is swept from here on. */
 async function readCandidates(
-  { blocks, clock }: Enforcer,
+  { blocks, sweeper, clock }: Enforcer,
   { capacity, leastSeverity }: Pick<Target<never, never, never>, "capacity" | "leastSeverity">,
-) {
+): Promise<Candidates> {
   const want = { count: capacity.candidates, leastSeverity };
   const families = await Promise.all(
     FAMILIES.map((family) => blocks.readStrongest(family, want, clock())),
   );
+  sweeper.begin(families.flatMap(({ expiredFrom }) => expiredFrom));
   return {
     blocks: families.flatMap(({ strongest }) => strongest),
-    inTheWay: families.flatMap(({ inTheWay }) => inTheWay),
+    isPartial: families.some(({ isPartial }) => isPartial),
   };
 }
 
-/** Blocks that hold a place but are no longer among the strongest: they are compared all the same. */
-async function readHeld(
+/**
+ * Blocks that hold a place but are not among the strongest that were read: they are compared all the
+ * same. Where the reading was cut short, that is whatever is ours in the target, or would be.
+ */
+async function readHeld<Record>(
   { blocks, clock }: Enforcer,
-  { leastSeverity }: Pick<Target<never, never, never>, "leastSeverity">,
-  { held }: TargetState,
-  strongest: readonly Block[],
+  target: Pick<Target<Record, never, never>, "leastSeverity" | "record">,
+  { held, record, monitored }: TargetState,
+  { blocks: strongest, isPartial }: Candidates,
 ): Promise<Block[]> {
   const known = new Set(strongest.map(({ cidr }) => cidr.text));
-  const missing = held.filter((text) => !known.has(text));
+  const ours = (item: unknown) => target.record.ours(parseRecord(target, item));
+  const places = isPartial ? [...held, ...ours(record), ...ours(monitored)] : held;
+  const missing = [...new Set(places)].filter((text) => !known.has(text));
   const read = missing.length === 0 ? [] : await blocks.readBlocks(missing, clock());
-  return read.filter(({ severity }) => severity >= leastSeverity);
+  return read.filter((block) => isFor(target.leastSeverity, block));
 }
+
+/**
+ * The blocks that are to be read again because they hold a place. Without a margin only those that an
+ * entry of another name covers: the others are found by their entries where they must be, and ten
+ * thousand names would not fit into the item.
+ */
+function heldIn(
+  { margin }: Pick<Target<never, never, never>, "margin">,
+  ranked: readonly Block[],
+  chosen: readonly Cidr[],
+): string[] {
+  const hasOwn = isAmong(chosen.map(({ text }) => text));
+  return covered(ranked, chosen).flatMap(({ cidr }) =>
+    margin > 0 || !hasOwn(cidr) ? [cidr.text] : [],
+  );
+}
+
+/** Undefined where they cannot be read: then no merged range covers innocents. */
+async function readSources(
+  { sources, log, clock }: Enforcer,
+  target: string,
+): Promise<readonly Cidr[] | undefined> {
+  try {
+    return await sources.recent(clock());
+  } catch (error) {
+    log.warn("Who called lately cannot be read: no merged range covers innocents", {
+      target,
+      error: error as Error,
+    });
+    return undefined;
+  }
+}
+
+const heldRanges = ({ holds }: Orders, now: EpochMillis): Cidr[] =>
+  holds.flatMap(({ cidr, until }) => (until * 1000 > now ? [cidr] : []));
 
 function isAmong(texts: readonly string[]): (cidr: Cidr) => boolean {
   const set = new Set(texts);
@@ -212,7 +266,7 @@ async function readNeverBlock<Actual>(
   { neverBlock, log }: Enforcer,
   id: string,
   { ownRanges }: Seen<Actual>,
-): Promise<NeverBlock | undefined> {
+): Promise<LastKnown | undefined> {
   try {
     if (ownRanges instanceof Error) throw ownRanges;
     return await neverBlock(ownRanges);
@@ -284,6 +338,7 @@ async function unusable<Record>(
   enforcer: Enforcer,
   target: Pick<Target<Record, never, never>, "id" | "record">,
   state: TargetState,
+  mode: Mode,
   wanted: readonly Block[],
   { problem, code }: Unusable,
 ): Promise<Round> {
@@ -297,7 +352,7 @@ async function unusable<Record>(
   await write(enforcer, target.id, state, {
     ...state,
     ...counts,
-    mode: enforcer.mode,
+    mode,
     problem,
     refused: Object.fromEntries(refused.map(({ cidr }) => [cidr.text, code ?? problem])),
   });
@@ -329,21 +384,6 @@ async function write(
   const isFresh = clock() - before.convergedAt < RECORD_EVERY;
   if (isFresh && isDeepStrictEqual(before, after)) return;
   await states.write(id, { ...after, convergedAt: clock() });
-}
-
-/**
- * Removes expired blocks that TTL leaves lying before live ones, some at each converge: reading past
- * them again and again would cost more than the blocks themselves.
- */
-async function sweep({ blocks, log }: Enforcer, inTheWay: readonly Block[]): Promise<void> {
-  const removals = inTheWay.slice(0, MAX_SWEPT).map((block) => blocks.remove(block));
-  const failed = (await Promise.allSettled(removals)).filter(({ status }) => status === "rejected");
-  if (inTheWay.length > 0) {
-    log.info("Swept expired blocks", {
-      swept: removals.length - failed.length,
-      of: inTheWay.length,
-    });
-  }
 }
 
 function report<Record, Change extends TargetChange>(

@@ -60,7 +60,8 @@ type Progress = {
 /**
  * Converges all targets at once, each as if alone. One that throttles goes on, with a new plan every
  * two seconds, until all is done or the time is up; one that fails again and again or is missing is left for later. The
- * others meanwhile keep up with the list. `wakeUpAt` is when the first block ends that holds a place,
+ * others meanwhile keep up with the list, and all of them do while the function has something else to do
+ * (`beside`): what begins or ends must not wait for that. `wakeUpAt` is when the first block ends that holds a place,
  * or when what was left is to be tried again.
  */
 export function createConvergeAll(
@@ -70,15 +71,24 @@ export function createConvergeAll(
 ) {
   const lastReadAt = new Map<string, EpochMillis>();
 
-  return async function convergeAll(deadline: EpochMillis): Promise<Results> {
+  return async function convergeAll(
+    deadline: EpochMillis,
+    beside?: Promise<unknown>,
+  ): Promise<Results> {
     const progress = new Map(
       targets.map(({ id }): [string, Progress] => [id, { applied: 0, failures: 0, isBusy: true }]),
     );
-    /** Aborted once no target is busy any more: nobody need look again. */
+    /** Aborted once nothing is under way any more: nobody need look again. */
     const over = new AbortController();
+    let isBeside = beside !== undefined;
     const endIfIdle = () => {
-      if (![...progress.values()].some(({ isBusy }) => isBusy)) over.abort();
+      if (!isBeside && ![...progress.values()].some(({ isBusy }) => isBusy)) over.abort();
     };
+    const endBeside = () => {
+      isBeside = false;
+      endIfIdle();
+    };
+    beside?.then(endBeside, endBeside);
 
     async function keepUp(target: Convergence): Promise<void> {
       const own = progress.get(target.id) as Progress;

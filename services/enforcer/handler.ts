@@ -8,13 +8,16 @@ import {
   patient,
 } from "../../shared/aws/clients.ts";
 import { createLogger, createMetrics } from "../../shared/aws/log.ts";
-import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
+import { createLastKnown } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
 import { createOffenders } from "../../shared/aws/table/offenders.ts";
+import { createOrderBook } from "../../shared/aws/table/orders.ts";
+import { createSources } from "../../shared/aws/table/sources.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
 import { MARGIN } from "../../shared/domain/rank.ts";
+import { toEpochSeconds } from "../../shared/domain/time.ts";
 import { createNetworkAcl } from "../../shared/targets/networkAcl/ec2.ts";
 import { createNetworkAclTarget } from "../../shared/targets/networkAcl/target.ts";
 import { createWafIpSetTarget } from "../../shared/targets/wafIpSet/target.ts";
@@ -22,8 +25,9 @@ import { createIpSets } from "../../shared/targets/wafIpSet/wafv2.ts";
 import type { Enforcer } from "./converge.ts";
 import { convergenceOf, createConvergeAll } from "./convergeAll.ts";
 import { addMetrics } from "./metrics.ts";
-import { removalsIn } from "./removals.ts";
+import { rememberEnded, removalsIn } from "./removals.ts";
 import { settings } from "./settings.ts";
+import { createSweeper } from "./sweep.ts";
 import { createWakeUps } from "./wakeUps.ts";
 
 const config = readSettings(settings, process.env);
@@ -32,11 +36,22 @@ const metrics = createMetrics();
 const dynamo = createDynamo(patient);
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
 const offenders = createOffenders(dynamo, tableConfig);
-const parameters = createParameters(createSsm());
+const blocks = createBlocks(dynamo, tableConfig, log);
+const states = createTargetStates(dynamo, tableConfig);
+const sweeper = createSweeper(blocks, { log, clock: Date.now });
 const enforcer: Enforcer = {
-  blocks: createBlocks(dynamo, tableConfig, log),
-  states: createTargetStates(dynamo, tableConfig),
-  neverBlock: (ownRanges) => readNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, ownRanges),
+  blocks,
+  states,
+  sweeper,
+  orders: createOrderBook(dynamo, tableConfig, log),
+  sources: createSources(dynamo, tableConfig, log),
+  neverBlock: createLastKnown(
+    createParameters(createSsm()),
+    config.NEVER_BLOCK_PARAMETER,
+    states,
+    log,
+    Date.now,
+  ),
   mode: config.MODE,
   log,
   clock: Date.now,
@@ -85,27 +100,22 @@ export async function handler(
     const by = byTtl ? "TTL" : "hand";
     log.info("A block left the table", { cidr: block.cidr.text, by, hasEnded });
   }
-  const remembering = Promise.all(
-    removals
-      .filter(({ hasEnded }) => hasEnded)
-      .map(({ block }) => offenders.remember(block, config.REPEAT_MEMORY)),
-  );
-  // Its failure is reported at the end: until then, unhandled, it would end the process.
-  remembering.catch(() => {});
+  const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
+  const remembering = rememberEnded(removals, offenders, config.REPEAT_MEMORY, deadline, enforcer);
   try {
-    const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
-    const results = await convergeAll(deadline);
+    const results = await convergeAll(deadline, remembering);
     for (const [target, converged] of results.converged)
       log.info("Converged", { target, ...converged });
     for (const [target, error] of results.failed) log.error("A converge failed", { target, error });
-    addMetrics(metrics, results);
     if (results.wakeUpAt !== undefined) await wakeUpAt(results.wakeUpAt);
+    const { isMore } = await sweeper.end();
+    if (isMore) await wakeUpAt(toEpochSeconds(Date.now()) + 1);
+    addMetrics(metrics, results, await remembering);
     const [failure] = results.failed.values();
     // Where none could be converged, Lambda tries the records again.
     if (failure && results.failed.size === config.ACL_ID.length + config.WAF_IP_SETS.length)
       throw failure;
   } finally {
     metrics.publishStoredMetrics();
-    await remembering;
   }
 }

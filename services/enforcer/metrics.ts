@@ -2,10 +2,11 @@ import type { Metrics } from "../../shared/aws/log.ts";
 import type { Converged } from "./converge.ts";
 import type { Results } from "./convergeAll.ts";
 
-/** Counts over all targets, as the alarms watch them (infra/alarms.yml). */
+/** Counts over all targets, and of offenders, as the alarms watch them (infra/alarms.yml). */
 export function addMetrics(
   metrics: Pick<Metrics, "addMetric">,
   { converged, failed }: Pick<Results, "converged" | "failed">,
+  offendersForgotten: number,
 ): void {
   const all = [...converged.values()];
   const sum = (count: (one: Converged) => number) =>
@@ -25,6 +26,7 @@ export function addMetrics(
     TargetMissing: withProblem("missing") + withProblem("not ours"),
     Unassociated: withProblem("unassociated"),
     TargetFailed: failed.size,
+    OffendersForgotten: offendersForgotten,
   };
   for (const [name, count] of Object.entries(counts)) metrics.addMetric(name, "Count", count);
 }

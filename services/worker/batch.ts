@@ -1,39 +1,30 @@
 import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import * as v from "valibot";
-import type { DeadLetters } from "../../shared/aws/deadLetters.ts";
 import type { Logger } from "../../shared/aws/log.ts";
-import { message } from "../../shared/aws/queue.ts";
-import type { Addresses } from "../../shared/aws/table/addresses.ts";
-import { ConflictError, isPermanent } from "../../shared/aws/table/items.ts";
 import {
-  decide,
-  type Event,
-  type Known,
-  type Message,
-  NOTHING_KNOWN,
-  type Policy,
-} from "../../shared/domain/decide.ts";
-import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+  message as messageSchema,
+  type QueueMessage,
+  type UndoMessage,
+} from "../../shared/aws/queue.ts";
+import { isPermanent } from "../../shared/aws/table/items.ts";
+import { asReport, type Caller, may, mayReport, plausible } from "../../shared/domain/caller.ts";
+import type { Event, Message, Policy } from "../../shared/domain/decide.ts";
+import type { Shift } from "../../shared/domain/outstanding.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
+import { takeBack } from "./undo.ts";
+import type { Worker } from "./worker.ts";
+import { settleAddress, writeAddress } from "./write.ts";
 
-export type Worker = {
-  readonly addresses: Addresses;
-  readonly deadLetters: DeadLetters;
-  readonly policy: Omit<Policy, "neverBlock">;
-  readonly neverBlock: () => Promise<NeverBlock>;
-  readonly log: Logger;
-};
-
-type Delivered = { readonly index: number; readonly record: SQSRecord; readonly message: Message };
+type Delivered<M> = { readonly index: number; readonly record: SQSRecord; readonly message: M };
 
 /**
  * Processes a batch of the FIFO queue: one write per address, whatever the number of its messages.
  *
  * - A message that can never succeed, because it is malformed or its write is refused for good, goes
  *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
+ * - One whose caller may not say so, or no more, is dropped: the log has it.
  * - When an address cannot be written, its first message and everything after it in the batch is
- *   handed back, so that order holds. What was written besides is delivered again, and then only
- *   counts once more.
+ *   handed back, so that order holds. What was written besides is delivered again, and changes nothing.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
@@ -43,94 +34,200 @@ export async function processBatch(
   now: EpochMillis,
 ): Promise<SQSBatchResponse> {
   const failed: number[] = [];
-  const fail = (indexes: readonly number[], error: unknown, what: string) => {
+  const fail = (index: number, error: unknown, what: string) => {
     worker.log.error(what, error as Error);
-    failed.push(...indexes);
+    failed.push(index);
   };
 
-  const deadLetter = async (index: number, record: SQSRecord, reason: string, detail: string) => {
+  async function deadLetter(index: number, record: SQSRecord, reason: string, detail: string) {
     try {
       const { messageId, body, attributes } = record;
       const group = attributes.MessageGroupId ?? "unknown";
       await worker.deadLetters.put({ messageId, group, body, reason, detail });
       worker.log.warn("Dead-lettered a message", { id: messageId, reason, detail });
     } catch (error) {
-      fail([index], error, "The dead-letter queue took no message");
-    }
-  };
-
-  const byAddress = new Map<string, Delivered[]>();
-  for (const [index, record] of records.entries()) {
-    const parsed = parseMessage(record.body);
-    if (parsed.ok) {
-      const delivered = { index, record, message: parsed.message };
-      const { text } = parsed.message.cidr;
-      byAddress.set(text, [...(byAddress.get(text) ?? []), delivered]);
-    } else {
-      await deadLetter(index, record, parsed.reason, parsed.detail);
+      fail(index, error, "The dead-letter queue took no message");
     }
   }
+
+  /** Runs what writes; the messages are dead-lettered where no retry can help, else handed back. */
+  async function attempt(
+    messages: readonly Delivered<unknown>[],
+    what: string,
+    write: () => Promise<readonly Shift[]>,
+  ): Promise<readonly Shift[]> {
+    try {
+      return await write();
+    } catch (error) {
+      if (!isPermanent(error)) {
+        fail(messages[0]?.index ?? 0, error, what);
+        return [];
+      }
+      worker.log.error(`${what}, and never can be`, error as Error);
+      for (const { index, record } of messages)
+        await deadLetter(index, record, "refused", (error as Error).message);
+      return [];
+    }
+  }
+
+  /**
+   * Another lane may have written in between. An operator's message is counted once it is written, and
+   * then what it is about is looked at again; a detector's lane looks again where the count has changed
+   * since before it read. So of two that write at once, one sees the other's.
+   */
+  async function settle(
+    written: readonly Delivered<Message>[][],
+    hasOrdered: boolean,
+    policy: Policy,
+    countBefore: number,
+  ) {
+    const cidrs = written.flatMap(([first]) => first?.message.cidr ?? []);
+    if (cidrs.length === 0) return [];
+    const unchanged = async () => {
+      if (!hasOrdered) return (await worker.orders.readCount()) === countBefore;
+      await worker.orders.countUnblock();
+      return false;
+    };
+    const isDone = await unchanged().catch((error) =>
+      fail(0, error, "The orders could not be counted"),
+    );
+    if (isDone !== false) return [];
+    const read = await Promise.all([
+      worker.orders.read(now),
+      worker.addresses.read(
+        cidrs.map(({ text }) => text),
+        now,
+      ),
+    ]).catch((error) => fail(0, error, "What was written could not be read again"));
+    if (!read) return [];
+    const [orders, known] = read;
+    const settled = written.map((messages) =>
+      attempt(messages, "A block could not be settled", async () => {
+        const [first] = messages;
+        const one = first && known.get(first.message.cidr.text);
+        return one
+          ? settleAddress(first.message.cidr, one, { ...policy, orders }, worker, now)
+          : [];
+      }),
+    );
+    return (await Promise.all(settled)).flat();
+  }
+
+  const parsed: Delivered<QueueMessage>[] = [];
+  for (const [index, record] of records.entries()) {
+    const result = parseMessage(record.body);
+    if (result.ok) parsed.push({ index, record, message: result.message });
+    else await deadLetter(index, record, result.reason, result.detail);
+  }
+
+  const failures = () => ({
+    batchItemFailures: records
+      .slice(Math.min(...failed, records.length))
+      .map(({ messageId }) => ({ itemIdentifier: messageId })),
+  });
+  if (parsed.length === 0) return failures();
 
   // Without the list the blocks are written all the same: they are not lost, and `plan`, which asks
   // again, blocks nothing new meanwhile.
-  const neverBlock = await worker.neverBlock().catch((error) => {
+  const readNeverBlock = worker.neverBlock().catch((error) => {
     worker.log.error("The never-block list cannot be read", error);
     return undefined;
   });
-  const policy = { ...worker.policy, neverBlock };
-  const known = await worker.addresses
-    .read([...byAddress.keys()], now)
-    .catch((error) => fail([0], error, "The table could not be read"));
-  if (known) {
-    const writes = [...byAddress].map(async ([text, messages]) => {
-      const write = (from: Known = NOTHING_KNOWN) =>
-        writeAddress(messages, from, policy, worker, now);
-      try {
-        const events = await write(known.get(text)).catch(async (error) => {
-          if (!(error instanceof ConflictError)) throw error;
-          // Mostly our own write: its answer was lost, and the SDK has tried again.
-          return write((await worker.addresses.read([text], now)).get(text));
-        });
-        for (const event of events) logEvent(worker.log, event);
-      } catch (error) {
-        if (!isPermanent(error)) {
-          fail([messages[0]?.index ?? 0], error, "A block could not be written");
-          return;
-        }
-        worker.log.error("A block can never be written", error as Error);
-        const detail = (error as Error).message;
-        for (const { index, record } of messages)
-          await deadLetter(index, record, "refused", detail);
-      }
-    });
-    await Promise.all(writes);
+  const texts = [
+    ...new Set(parsed.flatMap(({ message }) => ("cidr" in message ? message.cidr.text : []))),
+  ];
+  // The orders first: an unblock that is written afterwards is counted afterwards.
+  const read = await Promise.all([worker.callers(), worker.orders.read(now)])
+    .then(async (both) => [...both, await worker.addresses.read(texts, now)] as const)
+    .catch((error) => fail(0, error, "What the batch needs could not be read"));
+  const neverBlock = await readNeverBlock;
+  if (read) {
+    const [callers, orders, known] = read;
+    const policy: Policy = { ...worker.policy, neverBlock, orders };
+    const { byAddress, undos } = sorted(parsed, callers, worker, now);
+
+    const isUnblock = ({ message }: Delivered<Message>) => message.kind === "unblock";
+    const hasOrdered = [...byAddress.values()].flat().some(isUnblock);
+    const shifts = await Promise.all([
+      ...[...byAddress.values()].map((messages) =>
+        attempt(messages, "A block could not be written", async () => {
+          const [first] = messages;
+          if (!first) return [];
+          const { cidr } = first.message;
+          const said = messages.map(({ message }) => message);
+          const written = await writeAddress(cidr, said, known.get(cidr.text), policy, worker, now);
+          for (const event of written.events) logEvent(worker.log, event);
+          return written.shifts;
+        }),
+      ),
+      ...undos.map((one) =>
+        attempt([one], "Reports could not be taken back", () =>
+          takeBack(one.message, policy, worker, now),
+        ),
+      ),
+    ]);
+
+    await Promise.all([
+      countOutstanding(shifts.flat(), worker, now),
+      settle([...byAddress.values()], hasOrdered, policy, orders.unblocks).then((settled) =>
+        countOutstanding(settled, worker, now),
+      ),
+    ]);
   }
-  const firstFailure = Math.min(...failed);
-  return {
-    batchItemFailures: records
-      .slice(Math.min(firstFailure, records.length))
-      .map(({ messageId }) => ({ itemIdentifier: messageId })),
-  };
+  return failures();
 }
 
-/** Decides what the messages of one address make of it, and writes what has changed. */
-async function writeAddress(
-  messages: readonly Delivered[],
-  known: Known,
-  policy: Policy,
-  { addresses }: Worker,
+/** The messages by address, and the undos: what their callers may say, and no more than they may. */
+function sorted(
+  delivered: readonly Delivered<QueueMessage>[],
+  callers: ReadonlyMap<string, Caller>,
+  { log, measure }: Pick<Worker, "log" | "measure">,
   now: EpochMillis,
-): Promise<readonly Event[]> {
-  const [first] = messages;
-  if (!first) return [];
-  const { next, events } = decide(
-    known,
-    messages.map(({ message }) => message),
-    policy,
-    now,
-  );
-  await addresses.write(first.message.cidr, known, next);
-  return events;
+) {
+  const byAddress = new Map<string, Delivered<Message>[]>();
+  const undos: Delivered<UndoMessage>[] = [];
+  const add = (one: Delivered<Message>) => {
+    const { text } = one.message.cidr;
+    byAddress.set(text, [...(byAddress.get(text) ?? []), one]);
+  };
+  for (const one of delivered) {
+    const { message } = one;
+    const name = message.kind === "block" ? message.detector : message.operator;
+    const caller = callers.get(name);
+    const role = message.kind === "block" ? "detector" : "operator";
+    const isAllowed =
+      caller !== undefined &&
+      may(caller, role) &&
+      (message.kind !== "block" || mayReport(caller, message.cidr));
+    if (!isAllowed) {
+      const { kind, requestId } = message;
+      log.warn("Dropped a message: its caller may not say so", { caller: name, kind, requestId });
+      measure("Revoked", 1);
+    } else if (message.kind === "block") {
+      const { kind, ...claim } = message;
+      add({ ...one, message: { kind, ...asReport(claim, caller, now) } });
+    } else {
+      const requestedAt = plausible(message.requestedAt, now);
+      if (message.kind === "unblock") add({ ...one, message: { ...message, requestedAt } });
+      else undos.push({ ...one, message: { ...message, requestedAt } });
+    }
+  }
+  return { byAddress, undos };
+}
+
+/** A count that fails must not keep a block from being written: what ends drops out of it anyway. */
+async function countOutstanding(
+  shifts: readonly Shift[],
+  { outstanding, measure, log }: Worker,
+  now: EpochMillis,
+): Promise<void> {
+  if (shifts.length === 0) return;
+  try {
+    const all = await outstanding.count(shifts, now);
+    if (all !== undefined) measure("Outstanding", all);
+  } catch (error) {
+    log.error("The blocks in force could not be counted", error as Error);
+  }
 }
 
 const SENTENCES: Readonly<Record<Event["kind"], string>> = {
@@ -138,6 +235,7 @@ const SENTENCES: Readonly<Record<Event["kind"], string>> = {
   extended: "Extended a block",
   suspected: "Reported by too few detectors",
   held: "Held after an unblock",
+  undone: "Ignored a report that was taken back",
   stale: "Ignored a stale message",
   refused: "Refused a never-block address",
   unblocked: "Unblocked",
@@ -151,7 +249,7 @@ function logEvent(log: Logger, { kind, cidr, ...event }: Event): void {
 }
 
 type Parsed =
-  | { readonly ok: true; readonly message: Message }
+  | { readonly ok: true; readonly message: QueueMessage }
   | { readonly ok: false; readonly reason: string; readonly detail: string };
 
 function parseMessage(body: string): Parsed {
@@ -161,7 +259,7 @@ function parseMessage(body: string): Parsed {
   } catch {
     return { ok: false, reason: "invalid_json", detail: "The message is not JSON." };
   }
-  const result = v.safeParse(message, json);
+  const result = v.safeParse(messageSchema, json);
   if (result.success) return { ok: true, message: result.output };
   const [issue] = result.issues;
   return {

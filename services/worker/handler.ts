@@ -1,22 +1,40 @@
 import type { SQSEvent } from "aws-lambda";
+import { createCallers } from "../../shared/aws/callers.ts";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
-import { createLogger } from "../../shared/aws/log.ts";
+import { createLogger, createMetrics } from "../../shared/aws/log.ts";
 import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
+import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { createAddresses } from "../../shared/aws/table/addresses.ts";
+import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { createOrderBook } from "../../shared/aws/table/orders.ts";
+import { createOutstanding } from "../../shared/aws/table/outstanding.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
 import { processBatch } from "./batch.ts";
 import { settings } from "./settings.ts";
+import type { Worker } from "./worker.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
+const metrics = createMetrics();
 const dynamo = createDynamo();
+const sqs = createSqs();
+const parameters = createParameters(createSsm());
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
-const worker = {
+const worker: Worker = {
   addresses: createAddresses(dynamo, tableConfig, log),
-  deadLetters: createDeadLetters(createSqs(), config.DEAD_LETTER_QUEUE_URL),
+  blocks: createBlocks(dynamo, tableConfig, log),
+  orders: createOrderBook(dynamo, tableConfig, log),
+  outstanding: createOutstanding(dynamo, tableConfig),
+  queue: createQueue(sqs, {
+    url: config.QUEUE_URL,
+    list: config.LIST_NAME,
+    shards: 1, // what the worker sends itself travels in the operators' lane, which has no shards
+  }),
+  deadLetters: createDeadLetters(sqs, config.DEAD_LETTER_QUEUE_URL),
+  callers: createCallers(parameters, config.CALLERS_PARAMETER, log, Date.now),
   policy: {
     escalation: { factor: config.REPEAT_PERCENT / 100, max: config.REPEAT_MAX },
     halfLife: config.SCORE_HALF_LIFE * 1000,
@@ -26,11 +44,20 @@ const worker = {
     },
   },
   neverBlock: createNeverBlock(
-    createParameters(createSsm()),
+    parameters,
     config.NEVER_BLOCK_PARAMETER,
     createTargetStates(dynamo, tableConfig),
+    log,
+    Date.now,
   ),
   log,
+  measure: (name, count) => metrics.addMetric(name, "Count", count),
 };
 
-export const handler = (event: SQSEvent) => processBatch(event.Records, worker, Date.now());
+export async function handler(event: SQSEvent) {
+  try {
+    return await processBatch(event.Records, worker, Date.now());
+  } finally {
+    metrics.publishStoredMetrics();
+  }
+}

@@ -4,7 +4,9 @@ import { text, wholeNumber } from "../../shared/aws/settings.ts";
 export const settings = v.object({
   TABLE_NAME: text,
   LIST_NAME: text,
+  QUEUE_URL: text,
   DEAD_LETTER_QUEUE_URL: text,
+  CALLERS_PARAMETER: text,
   NEVER_BLOCK_PARAMETER: text,
   /** Percent by which each further block of an address lasts longer; 100 = no longer. */
   REPEAT_PERCENT: wholeNumber(100, 1000),

@@ -1,5 +1,7 @@
 import { GetParameterCommand, ParameterNotFound, type SSMClient } from "@aws-sdk/client-ssm";
 import { LRUCache } from "lru-cache";
+import type { EpochMillis, Millis } from "../domain/time.ts";
+import type { Logger } from "./log.ts";
 
 /** How long a warm function goes without reading a parameter again: a change reaches it so late. */
 const MAX_AGE_MS = 5_000;
@@ -14,7 +16,8 @@ export type Parameters = {
   get(name: string): Promise<string>;
 };
 
-export function createParameters(ssm: SSMClient): Parameters {
+/** @param onFailure called once for each read that fails, not for each request that has to do without */
+export function createParameters(ssm: SSMClient, onFailure = () => {}): Parameters {
   const failures = new LRUCache<"store", Error>({ max: 1, ttl: FAILURE_AGE_MS });
   const values = new LRUCache<string, string>({
     max: MAX_PARAMETERS,
@@ -26,6 +29,7 @@ export function createParameters(ssm: SSMClient): Parameters {
         const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
         return Parameter?.Value;
       } catch (error) {
+        onFailure();
         if (!(error instanceof ParameterNotFound)) failures.set("store", error as Error);
         throw error;
       }
@@ -38,4 +42,66 @@ export function createParameters(ssm: SSMClient): Parameters {
       return value;
     },
   };
+}
+
+/** A parameter that is there, but is not what it must be. The message says where, never what. */
+export class MalformedParameterError extends Error {
+  override readonly name = "MalformedParameterError";
+}
+
+/** How long what was read last holds while the store cannot be read. */
+export const MAX_LAST_KNOWN: Millis = 3_600_000;
+
+/**
+ * A parameter, parsed. While the store cannot be read, what was read last holds for an hour: a failing
+ * store must not turn blocks away. What is malformed never holds: a list of tokens that was mistyped
+ * would leave a stolen one valid.
+ *
+ * @param parse throws MalformedParameterError
+ * @returns a function that throws MalformedParameterError, or Error where nothing recent is known
+ */
+export function createParsed<T>(
+  parameters: Parameters,
+  name: string,
+  parse: (value: string) => T,
+  log: Pick<Logger, "error">,
+  clock: () => EpochMillis,
+): () => Promise<T> {
+  let known:
+    | { readonly value: string; readonly parsed: () => T; readonly readAt: EpochMillis }
+    | undefined;
+  let logged: unknown;
+  return async () => {
+    try {
+      const value = await parameters.get(name);
+      const parsed = value === known?.value ? known.parsed : once(() => parse(value));
+      known = { value, parsed, readAt: clock() };
+    } catch (error) {
+      // A store that failed is not asked for a while, and fails with the same error meanwhile.
+      if (error !== logged) {
+        log.error("A parameter cannot be read", { parameter: name, error: error as Error });
+      }
+      logged = error;
+      if (!known || clock() - known.readAt > MAX_LAST_KNOWN) throw error;
+    }
+    return known.parsed();
+  };
+}
+
+/** The result of the first call, or its error: what is malformed is not parsed for each request. */
+function once<T>(parse: () => T): () => T {
+  let result: { readonly parsed: T } | { readonly error: unknown } | undefined;
+  return () => {
+    result ??= attempt(parse);
+    if ("error" in result) throw result.error;
+    return result.parsed;
+  };
+}
+
+function attempt<T>(parse: () => T): { readonly parsed: T } | { readonly error: unknown } {
+  try {
+    return { parsed: parse() };
+  } catch (error) {
+    return { error };
+  }
 }

@@ -2,7 +2,6 @@ import { hash } from "node:crypto";
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import * as v from "valibot";
 import { isBlockable } from "../domain/cidr.ts";
-import type { Message } from "../domain/decide.ts";
 import { cidr } from "./schemas.ts";
 
 const blockable = v.pipe(cidr, v.check(isBlockable, "is too wide a range"));
@@ -21,8 +20,6 @@ const report = v.object({
   severity: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10)),
   reason: v.pipe(v.string(), v.maxLength(256)),
   detector: name,
-  weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
-  byOperator: v.optional(v.boolean(), false),
   requestId: name,
   count: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_COUNT)), 1),
 });
@@ -36,10 +33,27 @@ const unblock = v.object({
   requestId: name,
 });
 
-/** What travels through the queue: the schema of a message of the domain. */
-export const message: v.GenericSchema<unknown, Message> = v.variant("kind", [report, unblock]);
-export type BlockMessage = Extract<Message, { kind: "block" }>;
-export type UnblockMessage = Extract<Message, { kind: "unblock" }>;
+/** An operator takes back everything that a detector reported in a span of time. */
+const undo = v.object({
+  kind: v.literal("undo"),
+  detector: name,
+  since: epochMillis,
+  requestedAt: epochMillis,
+  operator: name,
+  requestId: name,
+  /** Where to go on: the sort key of the last block that was looked at; absent at the beginning. */
+  after: v.optional(v.pipe(v.string(), v.maxLength(256))),
+});
+
+/**
+ * What travels through the queue. It says who reports, not what that caller may do: the worker asks the
+ * list of callers again.
+ */
+export const message = v.variant("kind", [report, unblock, undo]);
+export type QueueMessage = v.InferOutput<typeof message>;
+export type BlockMessage = Extract<QueueMessage, { kind: "block" }>;
+export type UnblockMessage = Extract<QueueMessage, { kind: "unblock" }>;
+export type UndoMessage = Extract<QueueMessage, { kind: "undo" }>;
 
 /** The queue could not take a message: nothing was accepted. */
 export class QueueUnavailableError extends Error {
@@ -51,12 +65,23 @@ export type Queue = {
    * Resolves once SQS has stored the message (or folded it into an equal one).
    * @throws QueueUnavailableError after the SDK's own retries
    */
-  send(message: Message, deduplicationId: string): Promise<void>;
+  send(message: QueueMessage, deduplicationId: string, lane: Lane): Promise<void>;
   /** Sends many at ten a call; for each, in order, whether SQS has stored it. Never throws. */
   sendAll(entries: readonly Outgoing[]): Promise<boolean[]>;
 };
 
-export type Outgoing = { readonly message: Message; readonly deduplicationId: string };
+/**
+ * Operators' messages travel in a lane of their own, so that no storm holds them up, and so do those of
+ * each detector. Order holds within a lane; between lanes the older message loses, by the moment of its
+ * acceptance.
+ */
+export type Lane = "detectors" | "operators";
+
+export type Outgoing = {
+  readonly message: QueueMessage;
+  readonly deduplicationId: string;
+  readonly lane: Lane;
+};
 
 /** @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html */
 const MAX_BATCH = 10;
@@ -69,9 +94,9 @@ export type QueueConfig = {
 };
 
 export function createQueue(sqs: SQSClient, { url, list, shards }: QueueConfig): Queue {
-  const fieldsOf = ({ message, deduplicationId }: Outgoing) => ({
-    MessageBody: toAscii(JSON.stringify({ ...message, cidr: message.cidr.text })),
-    MessageGroupId: groupOf(message.cidr.text, list, shards),
+  const fieldsOf = ({ message, deduplicationId, lane }: Outgoing) => ({
+    MessageBody: toAscii(JSON.stringify(wireOf(message))),
+    MessageGroupId: groupOf(message, lane, { list, shards }),
     MessageDeduplicationId: deduplicationId,
   });
 
@@ -83,9 +108,9 @@ export function createQueue(sqs: SQSClient, { url, list, shards }: QueueConfig):
   }
 
   return {
-    async send(message, deduplicationId) {
+    async send(message, deduplicationId, lane) {
       try {
-        const fields = fieldsOf({ message, deduplicationId });
+        const fields = fieldsOf({ message, deduplicationId, lane });
         await sqs.send(new SendMessageCommand({ QueueUrl: url, ...fields }));
       } catch (cause) {
         throw new QueueUnavailableError("The queue could not take the message.", { cause });
@@ -110,8 +135,21 @@ function toAscii(json: string): string {
   );
 }
 
-/** The message group: the list's name, and with several shards the shard of the address. */
-export function groupOf(cidr: string, list: string, shards: number): string {
-  if (shards === 1) return list;
-  return `${list}.${hash("sha256", cidr, "buffer").readUInt32BE() % shards}`;
+/** A message with its address as text. */
+const wireOf = (message: QueueMessage) =>
+  "cidr" in message ? { ...message, cidr: message.cidr.text } : message;
+
+/**
+ * The message group. Each detector's messages have one of their own, and with several shards one for each
+ * shard of the addresses, so that a flood of one detector holds up no other; operators share one.
+ */
+export function groupOf(
+  message: QueueMessage,
+  lane: Lane,
+  { list, shards }: Pick<QueueConfig, "list" | "shards">,
+): string {
+  if (lane === "operators" || message.kind !== "block") return `${list}.operators`;
+  const group = `${list}.${message.detector}`;
+  if (shards === 1) return group;
+  return `${group}.${hash("sha256", message.cidr.text, "buffer").readUInt32BE() % shards}`;
 }

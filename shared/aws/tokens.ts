@@ -1,72 +1,102 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
+import type { Caller } from "../domain/caller.ts";
+import type { EpochMillis } from "../domain/time.ts";
+import { type Callers, callerName } from "./callers.ts";
 import type { Logger } from "./log.ts";
-import type { Parameters } from "./parameters.ts";
+import { createParsed, MalformedParameterError, type Parameters } from "./parameters.ts";
 
-/** Who calls. The name tells detectors apart, in the log and in the table. */
-export type Caller = {
-  readonly name: string;
-  readonly role: "detector" | "operator";
-  /** What its reports weigh where blocks need corroboration. */
-  readonly weight: number;
-};
+const hex256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
-const tokenList = v.array(
-  v.object({
-    name: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/)),
-    role: v.picklist(["detector", "operator"]),
-    weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
-    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  }),
+/** One secret, or two while the one makes way for the other. */
+const oneOrTwo = v.union([
+  v.pipe(
+    hex256,
+    v.transform((one) => [one]),
+  ),
+  v.pipe(v.array(hex256), v.minLength(1), v.maxLength(2)),
+]);
+
+const tokenList = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(
+    v.object({
+      name: callerName,
+      /** The digests of the tokens. */
+      sha256: oneOrTwo,
+      /** The keys that requests are signed with; without them none of this caller's is taken. */
+      signingKey: v.optional(oneOrTwo),
+    }),
+  ),
+  v.maxLength(1_000),
 );
 
-/** A caller, and the digest of its token. */
-type Holder = Caller & { readonly digest: Buffer };
+/** Whose token is whose. */
+type Holder = {
+  readonly name: string;
+  readonly digests: readonly Buffer[];
+  readonly signingKeys: readonly Buffer[];
+};
 
-/** The parameter holds no list of tokens. The message says where, never what: it may be a token. */
-export class TokenListError extends Error {
-  override readonly name = "TokenListError";
-}
+/** A caller, and the keys that it may sign with. */
+export type Signer = { readonly caller: Caller; readonly keys: readonly Buffer[] };
 
 export type Tokens = {
-  /** The caller that a token belongs to. @throws Error where no list could ever be read */
+  /**
+   * The caller that a token belongs to; undefined also for one that the list of callers does not name.
+   *
+   * @throws MalformedParameterError, or Error where the lists cannot be read
+   */
   callerOf(token: string): Promise<Caller | undefined>;
+  /** The caller of that name, where it may sign requests. @throws as `callerOf` */
+  signerOf(name: string): Promise<Signer | undefined>;
 };
 
 /**
  * The callers, by their tokens. The store knows only SHA-256 digests; every digest is compared, each
- * in constant time, so that neither time nor store gives a token away. While the store cannot be
- * read, the last list that could be holds: a failing store must not turn blocks away.
+ * in constant time, so that neither time nor store gives a token away. What a caller may do is the other
+ * list's to say, so that no function but the endpoint needs to read this one.
  */
 export function createTokens(
   parameters: Parameters,
   parameterName: string,
+  callers: Callers,
   log: Pick<Logger, "error">,
+  clock: () => EpochMillis,
 ): Tokens {
-  let known: { readonly value: string; readonly list: readonly Holder[] } | undefined;
+  const readHolders = createParsed(parameters, parameterName, parseTokens, log, clock);
   return {
     async callerOf(token) {
-      try {
-        const value = await parameters.get(parameterName);
-        if (value !== known?.value) known = { value, list: parseTokenList(value) };
-      } catch (error) {
-        log.error("The list of tokens cannot be read", error as Error);
-        if (!known) throw error;
-      }
+      const [holders, known] = await Promise.all([readHolders(), callers()]);
       const digest = hash("sha256", token, "buffer");
-      return known.list.filter((holder) => timingSafeEqual(holder.digest, digest))[0];
+      const isHeld = ({ digests }: Holder) =>
+        digests.filter((one) => timingSafeEqual(one, digest)).length > 0;
+      const [holder] = holders.filter(isHeld);
+      return holder && known.get(holder.name);
+    },
+
+    async signerOf(name) {
+      const [holders, known] = await Promise.all([readHolders(), callers()]);
+      const caller = known.get(name);
+      const holder = holders.find((one) => one.name === name);
+      if (!caller || !holder || holder.signingKeys.length === 0) return undefined;
+      return { caller, keys: holder.signingKeys };
     },
   };
 }
 
-function parseTokenList(value: string): Holder[] {
-  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenList), value);
-  if (result.success) {
-    return result.output.map(({ sha256, ...caller }) => ({
-      ...caller,
-      digest: Buffer.from(sha256, "hex"),
-    }));
+/** @throws MalformedParameterError */
+export function parseTokens(value: string): readonly Holder[] {
+  const result = v.safeParse(tokenList, value);
+  if (!result.success) {
+    const place = v.getDotPath(result.issues[0]) ?? "the top";
+    throw new MalformedParameterError(`The list of tokens is malformed at ${place}.`);
   }
-  const place = v.getDotPath(result.issues[0]) ?? "the top";
-  throw new TokenListError(`The list of tokens is malformed at ${place}.`);
+  const decode = (texts: readonly string[] = []) => texts.map((text) => Buffer.from(text, "hex"));
+  return result.output.map(({ name, sha256, signingKey }) => ({
+    name,
+    digests: decode(sha256),
+    signingKeys: decode(signingKey),
+  }));
 }

@@ -4,7 +4,7 @@ import { rankOf } from "./rank.ts";
 import { addReports, type Score } from "./score.ts";
 import { type EpochMillis, type EpochSeconds, isExpired, type Millis } from "./time.ts";
 
-/** A detector's report that an address attacks us, as it travels through the queue. */
+/** A caller's report that an address attacks us. */
 export type Report = {
   readonly cidr: Cidr;
   /** Until when the detector wants the address blocked. */
@@ -19,22 +19,41 @@ export type Report = {
   readonly weight: number;
   /** An operator's report needs no corroboration, and lifts a hold. */
   readonly byOperator: boolean;
+  /** The widest range that the caller may report; no merged range that covers the address is wider. */
+  readonly leastPrefix: number;
   readonly requestId: string;
   /** How many equal reports it stands for, itself included: repeats fold before they are sent. */
   readonly count: number;
 };
 
+/** What one caller wants of a block: all of its reports, taken together. */
+export type OwnReport = Pick<
+  Report,
+  "severity" | "reason" | "weight" | "byOperator" | "leastPrefix"
+> & {
+  /** Until when it wants the block, escalation included. */
+  readonly expiresAt: EpochSeconds;
+  /** When it reported last. */
+  readonly reportedAt: EpochMillis;
+  /** Of its last report. */
+  readonly requestId: string;
+};
+
+/** Who wants a block, by the name of the caller. */
+export type Reports = Readonly<Record<string, OwnReport>>;
+
 /** A wanted block, as the table holds it. */
-export type Block = {
+export type Block = Pick<Report, "severity" | "reason" | "byOperator" | "leastPrefix"> & {
   readonly cidr: Cidr;
+  /** Who wants it. What the block is follows from it: its end, severity, reason and leastPrefix. */
+  readonly reports: Reports;
+  /** Who of them reported first: it counts as this caller's. */
+  readonly begunBy: string;
   /** Also the table's TTL attribute. */
   readonly expiresAt: EpochSeconds;
-  readonly severity: number;
   readonly score: Score;
   /** How many times this address has been blocked, this block included. */
   readonly strikes: number;
-  readonly reason: string;
-  readonly detectors: readonly string[];
   /** Of the first and the last report of this block. */
   readonly firstSeenAt: EpochMillis;
   readonly lastSeenAt: EpochMillis;
@@ -44,6 +63,8 @@ export type Block = {
   readonly requestId: string;
   /** This very write must wake the enforcer: the mark that the stream's filter matches. */
   readonly wake: boolean;
+  /** How often the item has been written; 0 for one that is not in the table yet. */
+  readonly version: number;
 };
 
 /** How reports become blocks. */
@@ -51,10 +72,12 @@ export type BlockPolicy = {
   readonly escalation: Escalation;
   /** After which a report counts half in the score. */
   readonly halfLife: Millis;
+  /** What the weights of those must add up to who ask for a severity or an end; 0 = any one will do. */
+  readonly threshold: number;
 };
 
-/** Detectors that an item names at most: a block does not grow with its reports. */
-const MAX_DETECTORS = 16;
+/** Callers that an item names at most: a block does not grow with its reports. */
+const MAX_REPORTERS = 16;
 
 /** How far the clocks of two functions may be apart. */
 const CLOCK_SKEW: Millis = 5_000;
@@ -67,7 +90,8 @@ const CLOCK_SKEW: Millis = 5_000;
  * - no block, or one whose time is over: a new block begins, with one strike more;
  * - a block: the later expiry, the greater severity, the reports counted together; an expiry is only
  *   ever extended;
- * - a report whose own time is over (it lay in a queue too long) changes nothing.
+ * - a report whose own time is over (it lay in a queue too long) changes nothing, nor does one that is
+ *   delivered again.
  */
 export function applyReport(
   existing: Block | undefined,
@@ -83,6 +107,24 @@ export function applyReport(
   return begin(report, past + 1, policy, existing?.score ?? score);
 }
 
+/**
+ * The block without the reports that are not to be kept; undefined where nobody wants it any more. The
+ * strikes stay, and the score: the attack has been seen.
+ */
+export function withoutReports(
+  block: Block,
+  isKept: (own: OwnReport, caller: string) => boolean,
+  policy: Pick<BlockPolicy, "threshold">,
+): Block | undefined {
+  const kept = Object.entries(block.reports).filter(([name, own]) => isKept(own, name));
+  if (kept.length === 0) return undefined;
+  if (kept.length === Object.keys(block.reports).length) return block;
+  const reports = Object.fromEntries(kept);
+  const begunBy = block.begunBy in reports ? block.begunBy : (kept[0]?.[0] ?? block.begunBy);
+  // It may end sooner now: the enforcer must know.
+  return { ...block, ...wantedBy(reports, policy), begunBy, wake: true };
+}
+
 /** Folded repeats count, but a talkative detector must not outweigh all others. */
 const MAX_COUNTED = 4;
 
@@ -91,40 +133,105 @@ const countedOf = ({ count }: Report) => Math.min(count, MAX_COUNTED);
 function begin(
   report: Report,
   strikes: number,
-  { escalation, halfLife }: BlockPolicy,
+  policy: BlockPolicy,
   score: Score | undefined,
 ): Block {
   return {
     cidr: report.cidr,
-    expiresAt: escalate(report, strikes, escalation),
-    severity: report.severity,
-    score: addReports(score, report.reportedAt, countedOf(report), halfLife),
+    ...wantedBy({ [report.detector]: ownOf(report, strikes, policy) }, policy),
+    begunBy: report.detector,
+    score: addReports(score, report.reportedAt, countedOf(report), policy.halfLife),
     strikes,
-    reason: report.reason,
-    detectors: [report.detector],
     firstSeenAt: report.reportedAt,
     lastSeenAt: report.reportedAt,
     hits: report.count,
     requestId: report.requestId,
     wake: false,
+    version: 0,
   };
 }
 
 function extend(block: Block, report: Report, policy: BlockPolicy, now: EpochMillis): Block {
+  const before = block.reports[report.detector];
+  // Delivered again, or overtaken: it says nothing new of how often the address attacks.
+  const isCounted =
+    !before || (report.reportedAt >= before.reportedAt && report.requestId !== before.requestId);
+  const own = together(before, ownOf(report, block.strikes, policy));
   const extended = {
     ...block,
-    // As long as if this report had begun the block: the order of reports makes no difference.
-    expiresAt: Math.max(block.expiresAt, escalate(report, block.strikes, policy.escalation)),
-    severity: Math.max(block.severity, report.severity),
-    score: addReports(block.score, report.reportedAt, countedOf(report), policy.halfLife),
-    reason: report.severity >= block.severity && report.reason ? report.reason : block.reason,
-    detectors: [...new Set([...block.detectors, report.detector])].slice(0, MAX_DETECTORS),
+    ...wantedBy(bounded({ ...block.reports, [report.detector]: own }), policy),
     lastSeenAt: Math.max(block.lastSeenAt, report.reportedAt),
-    hits: block.hits + report.count,
+    ...(isCounted && {
+      score: addReports(block.score, report.reportedAt, countedOf(report), policy.halfLife),
+      hits: block.hits + report.count,
+    }),
   };
   // A batch may raise the rank first and then extend the block: the one write of the batch keeps the
   // mark. A block extended in its last moments may already be over by the enforcer's clock.
   const isEnding = block.expiresAt * 1000 - now < CLOCK_SKEW;
   const wake = block.wake || rankOf(extended) > rankOf(block) || isEnding;
   return { ...extended, wake };
+}
+
+function ownOf(report: Report, strikes: number, { escalation }: BlockPolicy): OwnReport {
+  const { reportedAt, severity, reason, weight, byOperator, leastPrefix, requestId } = report;
+  // As long as if this report had begun the block: the order of reports makes no difference.
+  const expiresAt = escalate(report, strikes, escalation);
+  return { expiresAt, reportedAt, severity, reason, weight, byOperator, leastPrefix, requestId };
+}
+
+/** A caller's reports taken together: the later end, the greater severity with its reason. */
+function together(before: OwnReport | undefined, own: OwnReport): OwnReport {
+  if (!before) return own;
+  const latest = own.reportedAt >= before.reportedAt ? own : before;
+  return {
+    ...latest,
+    expiresAt: Math.max(before.expiresAt, own.expiresAt),
+    severity: Math.max(before.severity, own.severity),
+    reason: own.severity >= before.severity && own.reason ? own.reason : before.reason,
+  };
+}
+
+/** Where too many want a block, the one of them is forgotten that wants it no longer soonest. */
+function bounded(reports: Reports): Reports {
+  const entries = Object.entries(reports);
+  if (entries.length <= MAX_REPORTERS) return reports;
+  const [first] = entries.toSorted(([, a], [, b]) => a.expiresAt - b.expiresAt);
+  return Object.fromEntries(entries.filter((entry) => entry !== first));
+}
+
+/** What the block is that these want. */
+function wantedBy(reports: Reports, { threshold }: Pick<BlockPolicy, "threshold">) {
+  const all = Object.values(reports);
+  const severity = supported(all, (own) => own.severity, threshold);
+  const reason = all
+    .filter((own) => own.reason !== "")
+    .toSorted((a, b) => b.severity - a.severity || b.reportedAt - a.reportedAt)[0]?.reason;
+  return {
+    reports,
+    expiresAt: supported(all, (own) => own.expiresAt, threshold),
+    severity,
+    reason: reason ?? "",
+    byOperator: all.some((own) => own.byOperator),
+    leastPrefix: Math.min(...all.map((own) => own.leastPrefix)),
+  };
+}
+
+/**
+ * The most that reports of enough weight ask for: so a report without weight decides nothing where
+ * blocks need corroboration. An operator's word is enough by itself.
+ */
+function supported(
+  reports: readonly OwnReport[],
+  asked: (own: OwnReport) => number,
+  threshold: number,
+): number {
+  const strongest = reports.toSorted((a, b) => asked(b) - asked(a));
+  let weight = 0;
+  for (const own of strongest) {
+    weight += own.byOperator ? Number.POSITIVE_INFINITY : own.weight;
+    if (weight >= threshold) return asked(own);
+  }
+  // Less than the threshold is left of those who once reached it: the least that any of them asks for.
+  return Math.min(...reports.map(asked));
 }

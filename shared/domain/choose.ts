@@ -1,5 +1,5 @@
-import { type Cidr, contains, isBlockable, size, widen } from "./cidr.ts";
-import { type NeverBlock, protectedBy } from "./neverBlock.ts";
+import { type Cidr, contains, isBlockable, overlaps, size, WIDEST_PREFIX, widen } from "./cidr.ts";
+import type { Wanted } from "./rank.ts";
 
 /** Where more wait, merging looks at this many of the strongest: five for each of 40 slots. */
 const MOST_CONSIDERED = 200;
@@ -12,10 +12,13 @@ export type Room = {
   readonly fits?: (ranges: readonly Cidr[]) => boolean;
 };
 
+/** A wanted range, and how wide a merged range that covers it may be. */
+export type Candidate = Pick<Wanted, "cidr" | "leastPrefix">;
+
 /** How far ranges may be merged. */
 export type Merging = {
-  /** No merged range covers any of it. */
-  readonly neverBlock: NeverBlock;
+  /** Addresses that may be blocked where they are wanted, but are never covered as innocents. */
+  readonly spared: readonly Cidr[];
   /** Addresses that nobody wants blocked and that all merged ranges together may cover. */
   readonly maxInnocents: number;
 };
@@ -28,65 +31,79 @@ export type Merging = {
  *     more wanted than room                  → siblings merge without loss (two /32 are one /31)
  *     still more, and innocents are allowed  → the two nearest ranges merge, as long as all merged
  *                                              ranges together cover at most `maxInnocents` addresses
- *                                              that nobody wants blocked, none that is protected, and
- *                                              no range is wider than a caller may ask for
+ *                                              that nobody wants blocked, and none that is spared
  *     still more                             → the longest prefix of the ranking that fits, and then,
  *                                              again and again, the strongest block of the rest that
  *                                              fits as well
  *     as many as a large target holds        → the strongest, unmerged
  *
- * The answer is ordered by the strongest block in each range.
+ * No merged range is wider than any caller may ask for, nor than all of those may who reported what is
+ * in it. The answer is ordered by the strongest block in each range.
  */
 export function choose(
-  wanted: readonly Cidr[],
+  wanted: readonly Candidate[],
   room: Room,
-  { neverBlock, maxInnocents }: Merging = { neverBlock: [], maxInnocents: 0 },
+  { spared, maxInnocents }: Merging = { spared: [], maxInnocents: 0 },
 ): Cidr[] {
   if (room.ranges <= 0) return [];
   const fits = (ranges: readonly Cidr[]) =>
     ranges.length <= room.ranges && (room.fits?.(ranges) ?? true);
-  const distinct = [...new Map(wanted.map((cidr) => [cidr.text, cidr])).values()];
+  const distinct = [...new Map(wanted.map((one) => [one.cidr.text, one])).values()];
   // What finds no place even alone must not make the others merge.
-  const all = room.fits ? distinct.filter((cidr) => fits([cidr])) : distinct;
-  if (fits(all)) return all;
-  if (room.ranges >= MOST_CONSIDERED && !room.fits) return all.slice(0, room.ranges);
+  const all = room.fits ? distinct.filter(({ cidr }) => fits([cidr])) : distinct;
+  const cidrs = all.map(({ cidr }) => cidr);
+  if (fits(cidrs)) return cidrs;
+  if (room.ranges >= MOST_CONSIDERED && !room.fits) return cidrs.slice(0, room.ranges);
   const considered = all.slice(0, MOST_CONSIDERED);
+  const near = maxInnocents > 0 ? within(spared, considered) : [];
 
   const isFitting = (ranges: readonly Range[]) => fits(ranges.map(({ cidr }) => cidr));
   let { ranges, waiting } = longestPrefix(considered, isFitting);
   while (maxInnocents > 0 && waiting[0]) {
     const wider = add(ranges, waiting[0]);
-    const fitting = isFitting(wider)
-      ? wider
-      : mergeNearest(wider, neverBlock, BigInt(maxInnocents));
+    const fitting = isFitting(wider) ? wider : mergeNearest(wider, near, BigInt(maxInnocents));
     if (!fitting || !isFitting(fitting)) break;
     ranges = fitting;
     waiting = waiting.slice(1);
   }
   for (let index = 0; index < waiting.length; ) {
-    const wider = add(ranges, waiting[index] as Cidr);
+    const wider = add(ranges, waiting[index] as Candidate);
     const isTaken = wider !== ranges && isFitting(wider);
     if (isTaken) ranges = wider;
     index = isTaken ? 0 : index + 1;
   }
-  const placeOf = ({ cidr }: Range) => considered.findIndex((one) => contains(cidr, one));
+  const placeOf = ({ cidr }: Range) => considered.findIndex((one) => contains(cidr, one.cidr));
   return ranges.toSorted((a, b) => placeOf(a) - placeOf(b)).map((range) => range.cidr);
 }
 
-/** Ranges share no address, and where they are merged none is another's sibling. */
+/** What is spared in the neighbourhood of the wanted, as wide as a merged range can be. */
+function within(spared: readonly Cidr[], wanted: readonly Candidate[]): readonly Cidr[] {
+  const widest = (cidr: Cidr) => widen(cidr, Math.min(cidr.prefix, WIDEST_PREFIX[cidr.family]));
+  const places = new Map(
+    wanted.map(({ cidr }): [string, Cidr] => [widest(cidr).text, widest(cidr)]),
+  );
+  return spared.filter((cidr) => [...places.values()].some((place) => overlaps(place, cidr)));
+}
+
+/** Ranges share no address. */
 type Range = {
   readonly cidr: Cidr;
   /** The wanted ranges inside; the rest of `cidr` is innocent. They share no address. */
   readonly members: readonly Cidr[];
+  /** The least of all that are wanted inside, those within a member included. */
+  readonly leastPrefix: number;
 };
 
 /** The longest prefix that fits without loss. One that does not fit may be part of one that does. */
-function longestPrefix(ranked: readonly Cidr[], isFitting: (ranges: readonly Range[]) => boolean) {
+function longestPrefix(
+  ranked: readonly Candidate[],
+  isFitting: (ranges: readonly Range[]) => boolean,
+) {
   let ranges: readonly Range[] = [];
   let fitting = ranges;
   let waiting = ranked;
-  for (const [index, cidr] of ranked.entries()) {
-    ranges = add(ranges, cidr);
+  for (const [index, candidate] of ranked.entries()) {
+    ranges = add(ranges, candidate);
     if (!isFitting(ranges)) continue;
     fitting = ranges;
     waiting = ranked.slice(index + 1);
@@ -95,47 +112,59 @@ function longestPrefix(ranked: readonly Cidr[], isFitting: (ranges: readonly Ran
 }
 
 /** Adds a wanted range, without covering anyone else. */
-function add(ranges: readonly Range[], cidr: Cidr): readonly Range[] {
+function add(ranges: readonly Range[], { cidr, leastPrefix }: Candidate): readonly Range[] {
   const holder = ranges.find((range) => contains(range.cidr, cidr));
   if (holder) {
-    if (holder.members.some((member) => contains(member, cidr))) return ranges;
-    const members = [...holder.members.filter((member) => !contains(cidr, member)), cidr];
-    return ranges.map((range) => (range === holder ? { ...holder, members } : range));
+    const isMember = holder.members.some((member) => contains(member, cidr));
+    // Who wants a part of it may make it mergeable.
+    if (isMember && leastPrefix >= holder.leastPrefix) return ranges;
+    const members = isMember
+      ? holder.members
+      : [...holder.members.filter((member) => !contains(cidr, member)), cidr];
+    const rest = ranges.filter((range) => range !== holder);
+    const least = Math.min(holder.leastPrefix, leastPrefix);
+    return join(rest, { cidr: holder.cidr, members, leastPrefix: least });
   }
-  const rest = ranges.filter((range) => !contains(cidr, range.cidr));
-  return join(rest, { cidr, members: [cidr] });
+  const parts = ranges.filter((range) => contains(cidr, range.cidr));
+  const rest = ranges.filter((range) => !parts.includes(range));
+  const least = Math.min(leastPrefix, ...parts.map((part) => part.leastPrefix));
+  return join(rest, { cidr, members: [cidr], leastPrefix: least });
 }
 
-/** Adds a range that shares no address with the others, and merges siblings as far up as they go. */
+/** Adds a range that shares no address with the others, and merges siblings as far up as they may. */
 function join(ranges: readonly Range[], added: Range): readonly Range[] {
+  if (added.cidr.prefix === 0) return [...ranges, added];
   const parent = widen(added.cidr, added.cidr.prefix - 1);
   const twin = ranges.find(
     (range) => range.cidr.prefix === added.cidr.prefix && contains(parent, range.cidr),
   );
-  if (!twin) return [...ranges, added];
-  const rest = ranges.filter((range) => range !== twin);
-  return join(rest, merge(parent, [added, twin]));
+  const merged = twin && merge(parent, [added, twin]);
+  if (!merged) return [...ranges, added];
+  return join(
+    ranges.filter((range) => range !== twin),
+    merged,
+  );
 }
 
 /**
  * Merges the two neighbours whose common range covers the fewest innocents; undefined where every
- * merge would cover a protected address, or more innocents than allowed in all.
+ * merge would cover a spared address, more innocents than allowed in all, or be too wide.
  */
 function mergeNearest(
   ranges: readonly Range[],
-  neverBlock: NeverBlock,
+  spared: readonly Cidr[],
   maxInnocents: bigint,
 ): readonly Range[] | undefined {
   const sorted = ranges.toSorted((a, b) => (a.cidr.first < b.cidr.first ? -1 : 1));
   const candidates = sorted.slice(1).flatMap((range, index) => {
-    let parent = range.cidr;
     const neighbour = sorted[index];
-    while (neighbour && !contains(parent, neighbour.cidr))
-      parent = widen(parent, parent.prefix - 1);
-    if (!isBlockable(parent) || protectedBy(neverBlock, parent)) return [];
+    const parent = neighbour && commonRange(range.cidr, neighbour.cidr);
+    if (!parent) return [];
     const inside = ranges.filter((one) => contains(parent, one.cidr));
+    const wider = merge(parent, inside);
+    if (!wider || spared.some((cidr) => coversAsInnocent(wider, cidr))) return [];
     const rest = ranges.filter((one) => !inside.includes(one));
-    const merged = join(rest, merge(parent, inside));
+    const merged = join(rest, wider);
     return [{ merged, innocents: merged.reduce((sum, one) => sum + innocentsIn(one), 0n) }];
   });
   const best = candidates
@@ -144,8 +173,29 @@ function mergeNearest(
   return best?.merged;
 }
 
-function merge(parent: Cidr, parts: readonly Range[]): Range {
-  return { cidr: parent, members: parts.flatMap((part) => part.members) };
+/** The narrowest range that both lie in, as far as it may be blocked. */
+function commonRange(a: Cidr, b: Cidr): Cidr | undefined {
+  for (let prefix = a.prefix; prefix >= WIDEST_PREFIX[a.family]; prefix--) {
+    const parent = widen(a, prefix);
+    if (contains(parent, b)) return parent;
+  }
+  return undefined;
+}
+
+/** Undefined where that is wider than any caller may ask for, or than those who want what is in it. */
+function merge(parent: Cidr, parts: readonly Range[]): Range | undefined {
+  const leastPrefix = Math.min(...parts.map((part) => part.leastPrefix));
+  if (!isBlockable(parent) || parent.prefix < leastPrefix) return undefined;
+  return { cidr: parent, members: parts.flatMap((part) => part.members), leastPrefix };
+}
+
+/** Whether the range covers any address of `cidr` that nobody wants blocked. */
+function coversAsInnocent({ cidr: range, members }: Range, cidr: Cidr): boolean {
+  if (!overlaps(range, cidr)) return false;
+  const shared = contains(range, cidr) ? cidr : range;
+  if (members.some((member) => contains(member, shared))) return false;
+  const wanted = members.filter((member) => contains(shared, member));
+  return wanted.reduce((rest, member) => rest - size(member), size(shared)) > 0n;
 }
 
 function innocentsIn(range: Range): bigint {

@@ -12,7 +12,14 @@ export type Corroboration = {
 /** What is remembered of a report that was not enough, by detector. */
 export type Evidence = Pick<
   Report,
-  "expiresAt" | "reportedAt" | "severity" | "reason" | "requestId" | "weight" | "count"
+  | "expiresAt"
+  | "reportedAt"
+  | "severity"
+  | "reason"
+  | "requestId"
+  | "weight"
+  | "leastPrefix"
+  | "count"
 >;
 
 /** An address that detectors have reported, but not enough of them. */
@@ -20,6 +27,8 @@ export type Suspect = {
   readonly reports: Readonly<Record<string, Evidence>>;
   /** When the last of the reports stops counting. */
   readonly expiresAt: EpochSeconds;
+  /** How often the item has been written; 0 for one that is not in the table yet. */
+  readonly version: number;
 };
 
 /** Detectors that a suspect names at most. */
@@ -36,24 +45,43 @@ export function corroborate(
   report: Report,
   { threshold, window }: Corroboration,
 ): { readonly reports: readonly Report[] } | { readonly suspect: Suspect } {
-  const { detector, expiresAt, reportedAt, severity, reason, requestId, weight, count } = report;
+  const { detector, reportedAt } = report;
   const known = Object.entries(suspect?.reports ?? {}).filter(
-    ([name, evidence]) =>
-      name !== detector && Math.abs(evidence.reportedAt - reportedAt) <= window * 1000,
+    ([name, known]) =>
+      name !== detector && Math.abs(known.reportedAt - reportedAt) <= window * 1000,
   );
   const all: [string, Evidence][] = [
     ...known.slice(1 - MAX_DETECTORS),
-    [detector, { expiresAt, reportedAt, severity, reason, requestId, weight, count }],
+    [detector, evidenceOf(report)],
   ];
-  const sum = all.reduce((total, [, evidence]) => total + evidence.weight, 0);
+  const sum = all.reduce((total, [, { weight }]) => total + weight, 0);
   if (sum < threshold) {
-    const latest = Math.max(...all.map(([, evidence]) => evidence.reportedAt));
+    // Delivered again, it changes nothing.
+    if (suspect?.reports[detector]?.requestId === report.requestId) return { suspect };
+    const latest = Math.max(...all.map(([, one]) => one.reportedAt));
     const until = toEpochSeconds(latest) + window;
-    return { suspect: { reports: Object.fromEntries(all), expiresAt: until } };
+    const version = suspect?.version ?? 0;
+    return { suspect: { reports: Object.fromEntries(all), expiresAt: until, version } };
   }
   return {
     reports: all
-      .map(([name, evidence]) => ({ ...report, ...evidence, detector: name }))
+      .map(([name, one]) => ({ ...report, ...one, detector: name }))
       .toSorted((a, b) => a.reportedAt - b.reportedAt),
   };
+}
+
+function evidenceOf({ expiresAt, reportedAt, severity, reason, ...report }: Report): Evidence {
+  const { requestId, weight, leastPrefix, count } = report;
+  return { expiresAt, reportedAt, severity, reason, requestId, weight, leastPrefix, count };
+}
+
+/** The suspect without the evidence that is not to be kept; undefined where none is left. */
+export function withoutEvidence(
+  suspect: Suspect,
+  isKept: (evidence: Evidence, detector: string) => boolean,
+): Suspect | undefined {
+  const all = Object.entries(suspect.reports);
+  const kept = all.filter(([detector, evidence]) => isKept(evidence, detector));
+  if (kept.length === all.length) return suspect;
+  return kept.length > 0 ? { ...suspect, reports: Object.fromEntries(kept) } : undefined;
 }

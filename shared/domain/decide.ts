@@ -1,10 +1,17 @@
-import { applyReport, type Block, type BlockPolicy, type Report } from "./block.ts";
+import {
+  applyReport,
+  type Block,
+  type BlockPolicy,
+  type OwnReport,
+  type Report,
+  withoutReports,
+} from "./block.ts";
 import type { Cidr } from "./cidr.ts";
-import { type Corroboration, corroborate, type Suspect } from "./corroboration.ts";
+import { type Corroboration, corroborate, type Suspect, withoutEvidence } from "./corroboration.ts";
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
+import { type Hold, holdOver, isUndone, type Orders } from "./orders.ts";
 import type { Score } from "./score.ts";
 import { type EpochMillis, type EpochSeconds, isExpired } from "./time.ts";
-import { isHeld, isStale, type Unblock } from "./unblock.ts";
 
 // decide: what the messages of a batch make of one address, in their order.
 //
@@ -13,12 +20,17 @@ import { isHeld, isStale, type Unblock } from "./unblock.ts";
 //   block      never to be blocked                  refused
 //              reported for a time that is over,
 //              or unblocked since                   stale
+//              reported by whom all is taken back   undone
 //              held, and no operator reports it     held
 //              blocked                              extended
 //              reported by too few detectors        suspected
 //              none of these                        blocked
-//   unblock    reported or unblocked since          stale
+//   unblock    unblocked since,
+//              or only reported since               stale
 //              anything else                        unblocked
+//
+// Operators' messages travel in a lane of their own and overtake detectors'. So it is not the order of
+// delivery that counts between the lanes but when the endpoint accepted a message: the older one loses.
 
 /** An operator's order that an address is to be let alone. */
 export type UnblockOrder = {
@@ -30,10 +42,16 @@ export type UnblockOrder = {
   readonly requestId: string;
 };
 
-/** What travels through the queue. */
+/** What is said of one address. */
 export type Message =
   | ({ readonly kind: "block" } & Report)
   | ({ readonly kind: "unblock" } & UnblockOrder);
+
+/** The latest unblock of an address. */
+export type Unblock = {
+  /** When the endpoint accepted it. */
+  readonly requestedAt: EpochMillis;
+};
 
 /** What is known of an address. */
 export type Known = {
@@ -53,10 +71,11 @@ export const NOTHING_KNOWN: Known = {
   unblock: undefined,
 };
 
-export type Policy = BlockPolicy & {
+export type Policy = Omit<BlockPolicy, "threshold"> & {
   readonly corroboration: Corroboration;
   /** Undefined where the list cannot be read: nothing is refused then, nor newly enforced. */
   readonly neverBlock: NeverBlock | undefined;
+  readonly orders: Pick<Orders, "holds" | "undos">;
 };
 
 /** What became of a message. */
@@ -65,23 +84,34 @@ export type Event = { readonly cidr: Cidr; readonly requestId: string } & (
   | { readonly kind: "extended"; readonly block: Block; readonly detector: string }
   | { readonly kind: "suspected"; readonly detector: string }
   | { readonly kind: "held"; readonly detector: string; readonly holdUntil: EpochSeconds }
+  | { readonly kind: "undone"; readonly detector: string }
   | { readonly kind: "stale"; readonly by: string }
   | { readonly kind: "refused"; readonly detector: string; readonly why: string }
   | { readonly kind: "unblocked"; readonly operator: string; readonly holdUntil: EpochSeconds }
 );
 
+export type Decided = {
+  readonly next: Known;
+  readonly events: readonly Event[];
+  /** Holds of this very address: new ones, and those that an operator's report has lifted. */
+  readonly held: readonly Hold[];
+  readonly lifted: readonly Hold[];
+};
+
 /**
  * Decides what the messages, all of one address and in the queue's order, make of what is known of it.
- * Pure. Messages that are redelivered count once more, and otherwise change nothing while they are
- * younger than what makes a message stale.
+ * Pure, and idempotent: messages that are delivered again change nothing.
  */
 export function decide(
   known: Known,
   messages: readonly Message[],
   policy: Policy,
   now: EpochMillis,
-): { readonly next: Known; readonly events: readonly Event[] } {
+): Decided {
   const events: Event[] = [];
+  const held: Hold[] = [];
+  const lifted: Hold[] = [];
+  let { holds } = policy.orders;
   const { block } = known;
   // A block that has ended is remembered, even where an unblock comes before DynamoDB deletes it.
   const ended = block && isExpired(block, now) ? block : undefined;
@@ -91,64 +121,111 @@ export function decide(
     score: ended?.score ?? known.score,
     block: block && { ...block, wake: false },
   };
+  const replace = (own: Cidr, before: EpochMillis, hold?: Hold) => {
+    const isOver = (one: Hold) => one.cidr.text === own.text && one.requestedAt < before;
+    lifted.push(...holds.filter(isOver));
+    holds = holds.filter((one) => !isOver(one));
+    if (!hold || holds.some((one) => isSameHold(one, hold))) return;
+    held.push(hold);
+    holds = [...holds, hold];
+  };
   for (const message of messages) {
+    // The latest word of an operator is what holds: an unblock, with a hold or without, or a block.
+    if (message.kind === "unblock") {
+      const { cidr, requestedAt } = message;
+      const isLatest = requestedAt >= (next.unblock?.requestedAt ?? 0);
+      if (isLatest) replace(cidr, requestedAt, holdOf(message));
+    } else if (message.byOperator && !isExpired(message, now)) {
+      replace(message.cidr, message.reportedAt);
+    }
+    const current = { ...policy, orders: { ...policy.orders, holds } };
     const decided =
-      message.kind === "unblock" ? onUnblock(next, message) : onReport(next, message, policy, now);
+      message.kind === "unblock"
+        ? onUnblock(next, message, current, now)
+        : onReport(next, message, current, now);
     next = decided.next;
     events.push(decided.event);
   }
-  return { next, events };
+  return { next, events, held, lifted };
 }
 
-type Decided = { readonly next: Known; readonly event: Event };
+/**
+ * What is known once all standing orders have been obeyed. The lanes are written at once: after a write
+ * each of them looks whether the other's came in between. The same object where nothing changes.
+ */
+export function obey(known: Known, { orders, corroboration }: Policy): Known {
+  const { block, suspect, unblock } = known;
+  const isKept = ({ reportedAt }: Pick<OwnReport, "reportedAt">, caller: string) =>
+    !(unblock && reportedAt <= unblock.requestedAt) && !isUndone(orders.undos, caller, reportedAt);
+  const isHeld = (cidr: Cidr, { reportedAt, byOperator }: OwnReport) =>
+    !byOperator && orders.holds.some((hold) => isAgainst(hold, cidr, reportedAt));
+  const keptBlock =
+    block &&
+    withoutReports(
+      block,
+      (own, caller) => isKept(own, caller) && !isHeld(block.cidr, own),
+      corroboration,
+    );
+  const keptSuspect = suspect && withoutEvidence(suspect, isKept);
+  if (keptBlock === block && keptSuspect === suspect) return known;
+  return { ...known, block: keptBlock, suspect: keptSuspect };
+}
 
-function onUnblock(known: Known, order: UnblockOrder): Decided {
+/** A hold is of one address; wider reports are ignored while it lasts, but a wider block stays. */
+const isAgainst = (hold: Hold, cidr: Cidr, reportedAt: EpochMillis) =>
+  hold.cidr.text === cidr.text && reportedAt < hold.until * 1000;
+
+const holdOf = ({ cidr, requestedAt, holdUntil }: UnblockOrder): Hold | undefined =>
+  holdUntil > 0 ? { cidr, requestedAt, until: holdUntil } : undefined;
+
+const isSameHold = (a: Hold, b: Hold) =>
+  a.cidr.text === b.cidr.text && a.requestedAt === b.requestedAt;
+
+type Step = { readonly next: Known; readonly event: Event };
+
+function onUnblock(known: Known, order: UnblockOrder, policy: Policy, now: EpochMillis): Step {
   const { cidr, requestId, operator, requestedAt, holdUntil } = order;
-  if (isStale(requestedAt, known.block?.lastSeenAt ?? known.unblock?.requestedAt)) {
-    return { next: known, event: { kind: "stale", cidr, requestId, by: operator } };
-  }
-  // Else unblocks within a minute of each other would let older and older reports block again.
-  const latest = Math.max(requestedAt, known.unblock?.requestedAt ?? requestedAt);
-  return {
-    next: {
-      ...known,
-      block: undefined,
-      suspect: undefined,
-      unblock: { requestedAt: latest, holdUntil },
-    },
-    event: { kind: "unblocked", cidr, requestId, operator, holdUntil },
-  };
+  const stale: Event = { kind: "stale", cidr, requestId, by: operator };
+  if (known.unblock && requestedAt < known.unblock.requestedAt)
+    return { next: known, event: stale };
+  const next = obey({ ...known, unblock: { requestedAt } }, policy);
+  const isBlocked = known.block !== undefined && !isExpired(known.block, now);
+  if (isBlocked && next.block === known.block) return { next, event: stale };
+  return { next, event: { kind: "unblocked", cidr, requestId, operator, holdUntil } };
 }
 
-function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis): Decided {
-  const { cidr, requestId, detector } = report;
-  const ignored = (event: Event): Decided => ({ next: known, event });
+function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis): Step {
+  const { cidr, requestId, detector, reportedAt } = report;
+  const { orders, corroboration } = policy;
+  const ignored = (event: Event): Step => ({ next: known, event });
   const refused = policy.neverBlock && protectedBy(policy.neverBlock, cidr);
   if (refused) return ignored({ kind: "refused", cidr, requestId, detector, why: refused.why });
-  if (isExpired(report, now) || isStale(report.reportedAt, known.unblock?.requestedAt)) {
+  if (isExpired(report, now) || (known.unblock && reportedAt <= known.unblock.requestedAt)) {
     return ignored({ kind: "stale", cidr, requestId, by: detector });
   }
-  let { unblock } = known;
-  if (unblock && isHeld(unblock, now)) {
-    const { holdUntil } = unblock;
-    if (!report.byOperator) return ignored({ kind: "held", cidr, requestId, detector, holdUntil });
-    unblock = { ...unblock, holdUntil: 0 };
+  if (isUndone(orders.undos, detector, reportedAt)) {
+    return ignored({ kind: "undone", cidr, requestId, detector });
+  }
+  const hold = report.byOperator ? undefined : holdOver(orders.holds, cidr, reportedAt);
+  if (hold) {
+    return ignored({ kind: "held", cidr, requestId, detector, holdUntil: hold.until });
   }
   const isLive = known.block !== undefined && !isExpired(known.block, now);
   const judged =
     isLive || report.byOperator
       ? { reports: [report] }
-      : corroborate(known.suspect, report, policy.corroboration);
+      : corroborate(known.suspect, report, corroboration);
   if ("suspect" in judged) {
-    const next = { ...known, unblock, suspect: judged.suspect };
+    const next = { ...known, suspect: judged.suspect };
     return { next, event: { kind: "suspected", cidr, requestId, detector } };
   }
+  const blockPolicy = { ...policy, threshold: corroboration.threshold };
   const block = judged.reports.reduce(
-    (existing, one) => applyReport(existing, one, known.strikes, policy, now, known.score),
+    (existing, one) => applyReport(existing, one, known.strikes, blockPolicy, now, known.score),
     known.block,
   );
   if (!block) return ignored({ kind: "stale", cidr, requestId, by: detector });
-  const next = { ...known, unblock, suspect: undefined, block };
+  const next = { ...known, suspect: undefined, block };
   return {
     next,
     event: { kind: isLive ? "extended" : "blocked", cidr, requestId, detector, block },

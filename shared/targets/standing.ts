@@ -1,5 +1,6 @@
 import type { Block } from "../domain/block.ts";
 import { type NeverBlock, protectedBy } from "../domain/neverBlock.ts";
+import { isFor } from "../domain/rank.ts";
 import { type EpochMillis, isExpired } from "../domain/time.ts";
 import { entriesOf, entryFor, type TargetState } from "./state.ts";
 import type { Entry } from "./target.ts";
@@ -38,14 +39,14 @@ export const viewOf = (id: string, state: TargetState): TargetView => ({
 
 /** What has become of the block in the target. */
 export function standingOf(
-  block: Pick<Block, "cidr" | "severity" | "expiresAt">,
+  block: Pick<Block, "cidr" | "byOperator" | "severity" | "expiresAt">,
   { state, entries }: TargetView,
   neverBlock: NeverBlock,
   now: EpochMillis,
 ): Standing {
   const { text } = block.cidr;
   if (isExpired(block, now)) return { state: "expired" };
-  if (block.severity < state.leastSeverity) return { state: "excluded", why: "severity" };
+  if (!isFor(state.leastSeverity, block)) return { state: "excluded", why: "severity" };
   const refusal = state.refused[text];
   const entry = state.problem === "missing" ? undefined : entryFor(block.cidr, entries);
   if (entry) {
@@ -59,7 +60,8 @@ export function standingOf(
   if (protectedBy(neverBlock, block.cidr)) return { state: "excluded", why: "never-block" };
   if (refusal !== undefined) return { state: "refused", why: refusal };
   if (state.shadowed.includes(text)) return { state: "shadowed" };
-  return { state: "waiting", ...(state.problem && { why: state.problem }) };
+  const why = state.problem ?? (state.mode === "off" ? "off" : undefined);
+  return { state: "waiting", ...(why && { why }) };
 }
 
 /** Over several targets a block stands as it does where it stands best. */

@@ -1,11 +1,9 @@
 import * as v from "valibot";
 import { type Cidr, contains } from "../domain/cidr.ts";
+import { MODES } from "../domain/orders.ts";
 import { aclRecord } from "./networkAcl/record.ts";
 import type { Entry, RecordOf, TargetKind } from "./target.ts";
 import { wafRecord } from "./wafIpSet/record.ts";
-
-const MODES = ["enforce", "monitor"] as const;
-export type Mode = (typeof MODES)[number];
 
 /** Why a target as a whole does not do its work. */
 const PROBLEMS = ["missing", "not ours", "unassociated", "refused", "unreachable"] as const;

@@ -66,6 +66,11 @@ export type PlanInput<Record, Actual> = {
   readonly actual: Actual;
   /** Undefined where the list could not be read: then nothing new is blocked. */
   readonly neverBlock: NeverBlock | undefined;
+  /**
+   * Addresses that may be blocked, but that no merged range covers as innocents: those under a hold, and
+   * those that callers call from. Undefined where they could not be read: then none covers innocents.
+   */
+  readonly spared: readonly Cidr[] | undefined;
   readonly now: EpochMillis;
 };
 
@@ -113,6 +118,8 @@ export type RecordOf<Record> = {
   stored(record: Record): object;
   /** The ranges that AWS has confirmed. */
   entries(record: Record): readonly Entry[];
+  /** The texts of all ranges that are ours, confirmed or not. */
+  ours(record: Record): readonly string[];
 };
 
 /**

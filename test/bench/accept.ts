@@ -25,20 +25,20 @@ export async function acceptRatio(stage: Stage): Promise<Figure[]> {
   const blacklist = packagedFunction(stage, "blacklist", DEFAULT_VPC.defaultNetworkAclId);
   await recordVpc(stage, String(blacklist.env.LIST_NAME));
   const token = randomBytes(24).toString("base64url");
-  await stage.clients.ssm.send(
-    new PutParameterCommand({
-      Name: String(blacklist.env.TOKENS_PARAMETER),
-      Value: JSON.stringify([
-        {
-          name: "bench",
-          role: "detector",
-          sha256: createHash("sha256").update(token).digest("hex"),
-        },
-      ]),
-      Type: "String",
-      Overwrite: true,
-    }),
-  );
+  const sha256 = createHash("sha256").update(token).digest("hex");
+  const put = (name: unknown, entry: object) =>
+    stage.clients.ssm.send(
+      new PutParameterCommand({
+        Name: String(name),
+        Value: JSON.stringify([entry]),
+        Type: "String",
+        Overwrite: true,
+      }),
+    );
+  await put(blacklist.env.TOKENS_PARAMETER, { name: "bench", sha256 });
+  await put(blacklist.env.CALLERS_PARAMETER, {
+    ...{ name: "bench", role: "detector", addressesPerMinute: 100_000 },
+  });
   const { bundle, handler, env } = blacklist;
   const figures: Figure[] = [];
   for (const concurrency of CONCURRENCIES) {

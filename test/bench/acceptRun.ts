@@ -86,8 +86,6 @@ function bareBody(ip: string): string {
     severity: 7,
     reason: "ssh brute force",
     detector: "bench",
-    weight: 1,
-    byOperator: false,
     requestId: randomUUID(),
     count: 1,
   });

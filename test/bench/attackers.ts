@@ -19,7 +19,7 @@ export function attackers(count: number, random: Random): Cidr[] {
   const found = new Map<string, { readonly cidr: Cidr; readonly rank: string }>();
   const add = (address: string, severity: number, firstSeenAt: number) => {
     const cidr = parseCidr(address);
-    const rank = rankOf({ cidr, severity, score: firstSeenAt });
+    const rank = rankOf({ cidr, byOperator: false, severity, score: firstSeenAt });
     if (found.size < count && !found.has(cidr.text)) found.set(cidr.text, { cidr, rank });
   };
   const kinds = [

@@ -27,17 +27,23 @@ export type BlockOptions = {
 /** A block as the worker would write it. */
 export function blockOf(address: string, options: BlockOptions): Block {
   const cidr = parseCidr(address);
+  const shared = { reason: "bench", byOperator: false, leastPrefix: 24 };
   return {
-    cidr,
-    ...options,
+    ...{ cidr, ...options, ...shared },
+    reports: {
+      bench: {
+        ...{ severity: options.severity, expiresAt: options.expiresAt, ...shared },
+        ...{ reportedAt: options.firstSeenAt, weight: 1, requestId: `bench-${cidr.text}` },
+      },
+    },
+    begunBy: "bench",
     score: options.firstSeenAt,
     strikes: 1,
-    reason: "bench",
-    detectors: ["bench"],
     lastSeenAt: options.firstSeenAt,
     hits: 1,
     requestId: `bench-${cidr.text}-${options.firstSeenAt}`,
     wake: false,
+    version: 1,
   };
 }
 

@@ -1,5 +1,5 @@
 import { choose } from "../../shared/domain/choose.ts";
-import { type Cidr, contains, size } from "../../shared/domain/cidr.ts";
+import { type Cidr, contains, size, WIDEST_PREFIX } from "../../shared/domain/cidr.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import { CANDIDATES_PER_SLOT } from "../../shared/targets/networkAcl/target.ts";
 import { attackers } from "./attackers.ts";
@@ -18,12 +18,14 @@ export async function compression(): Promise<Figure[]> {
   const enforcedBy = (ranges: readonly Cidr[]) =>
     wanted.filter((cidr) => ranges.some((range) => contains(range, cidr))).length;
   // As a converge does, which reads no more of those that wait.
-  const candidates = wanted.slice(0, SLOTS * CANDIDATES_PER_SLOT);
+  const candidates = wanted
+    .slice(0, SLOTS * CANDIDATES_PER_SLOT)
+    .map((cidr) => ({ cidr, leastPrefix: WIDEST_PREFIX[cidr.family] }));
   const floor = { what: "without merging", value: SLOTS };
 
   const figures: Figure[] = [];
   for (const cap of CAPS) {
-    const merging = { neverBlock: SPECIAL_RANGES, maxInnocents: cap };
+    const merging = { spared: SPECIAL_RANGES.map(({ cidr }) => cidr), maxInnocents: cap };
     const fit = () => choose(candidates, { ranges: SLOTS }, merging);
     const ranges = fit();
     const times: number[] = [];

@@ -25,6 +25,7 @@ export async function planTime(): Promise<Figure[]> {
     limits: { 4: SLOTS, 6: SLOTS },
     numbers: { first: 1, last: 99 },
     neverBlock: SPECIAL_RANGES,
+    spared: [],
     maxInnocents: 0,
     now,
   };

@@ -7,10 +7,12 @@ import {
   convergenceOf,
   createConvergeAll,
 } from "../../services/enforcer/convergeAll.ts";
-import { createDynamo, createEc2, createWaf } from "../../shared/aws/clients.ts";
-import { readNeverBlock } from "../../shared/aws/neverBlock.ts";
+import { createSweeper, type Swept } from "../../services/enforcer/sweep.ts";
+import { createDynamo, createEc2, createWaf, patient } from "../../shared/aws/clients.ts";
+import { createLastKnown } from "../../shared/aws/neverBlock.ts";
 import { type Addresses, createAddresses } from "../../shared/aws/table/addresses.ts";
 import { type Blocks, createBlocks } from "../../shared/aws/table/blocks.ts";
+import { createOrderBook } from "../../shared/aws/table/orders.ts";
 import { createTargetStates, type TargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Block } from "../../shared/domain/block.ts";
 import { MARGIN } from "../../shared/domain/rank.ts";
@@ -44,6 +46,8 @@ export type Subject = {
   want(block: Block): Promise<void>;
   /** Converges as the handler does. */
   converge(): Promise<Converged>;
+  /** Goes on with what the last converge has begun to sweep, as the handler does. */
+  sweep(): Promise<Swept>;
 };
 
 export type AclSubject = Subject & { readonly acl: NetworkAcl };
@@ -84,16 +88,20 @@ function createSubject(
   id: string,
   convergenceWith: (enforcer: Enforcer) => Convergence,
 ): Subject {
-  const dynamo = createDynamo();
+  const dynamo = createDynamo(patient);
   const config = { tableName: model.table.name, list: id };
   const parameters = { get: async () => "none" };
+  const blocks = createBlocks(dynamo, config);
+  const clock = () => Date.now() + subject.aheadMs;
+  const sweeper = createSweeper(blocks, { log: silent, clock });
   const subject = {
     id,
     addresses: createAddresses(dynamo, config),
-    blocks: createBlocks(dynamo, config),
+    blocks,
     states: createTargetStates(dynamo, config),
     aheadMs: 0,
-    clock: () => Date.now() + subject.aheadMs,
+    clock,
+    sweep: sweeper.end,
     async want(block: Block) {
       const { text } = block.cidr;
       const known = (await subject.addresses.read([text], subject.clock())).get(text);
@@ -111,7 +119,10 @@ function createSubject(
   const convergence = convergenceWith({
     blocks: subject.blocks,
     states: subject.states,
-    neverBlock: (ownRanges) => readNeverBlock(parameters, "never-block", ownRanges),
+    orders: createOrderBook(dynamo, config),
+    sources: { recent: async () => [] },
+    sweeper,
+    neverBlock: createLastKnown(parameters, "never-block", subject.states, silent, Date.now),
     mode: "enforce",
     log: silent,
     clock: subject.clock,

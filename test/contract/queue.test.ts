@@ -5,15 +5,17 @@ import { startTestEngines } from "../../infra/local/test/support/fixtures.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
 import {
+  type BlockMessage,
   createQueue,
   groupOf,
   message as messageSchema,
   type Queue,
   QueueUnavailableError,
+  type UnblockMessage,
 } from "../../shared/aws/queue.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
-import type { Message } from "../../shared/domain/decide.ts";
-import { unblocksOver } from "../support/endpoint.ts";
+
+import { ordersOver } from "../support/endpoint.ts";
 import { createMemoryTable } from "../support/memoryTable.ts";
 import { NOW, type ReportChange, reportOf } from "../support/reports.ts";
 import { makeQueue } from "../support/resources.ts";
@@ -42,10 +44,10 @@ beforeEach(async () => {
   deadUrl = await makeQueue(aws.clients, `dead-${count}.fifo`, "DeadLetterQueue");
 });
 
-const blockOf = (cidr: string, change: ReportChange = {}) => ({
-  kind: "block" as const,
-  ...reportOf(cidr, { seconds: 600, ...change }),
-});
+const blockOf = (cidr: string, change: ReportChange = {}): BlockMessage => {
+  const { weight, byOperator, leastPrefix, ...claim } = reportOf(cidr, { seconds: 600, ...change });
+  return { kind: "block", ...claim };
+};
 const unblockOf = (cidr: string, requestId: string) => ({
   kind: "unblock" as const,
   cidr: parseCidr(cidr),
@@ -55,7 +57,10 @@ const unblockOf = (cidr: string, requestId: string) => ({
   requestId,
 });
 /** The body of a message. */
-const asSent = <T extends Message>(message: T) => ({ ...message, cidr: message.cidr.text });
+const asSent = <T extends BlockMessage | UnblockMessage>(message: T) => ({
+  ...message,
+  cidr: message.cidr.text,
+});
 const address = (n: number) => `203.0.113.${n}/32`;
 
 const receive = async (queueUrl = url) =>
@@ -77,11 +82,11 @@ describe("createQueue", () => {
 
   test("sends what the worker reads, in the list's group, with the deduplication id", async () => {
     const block = blockOf("2001:db8::/48", { reason: "ü 攻撃 🔥" });
-    await queueOf().send(block, "id-1");
+    await queueOf().send(block, "id-1", "detectors");
     const [received] = await receive();
     expect(v.parse(messageSchema, JSON.parse(received?.Body ?? ""))).toEqual(block);
     expect(received?.Attributes).toMatchObject({
-      MessageGroupId: LIST,
+      MessageGroupId: `${LIST}.suricata`,
       MessageDeduplicationId: "id-1",
     });
   });
@@ -90,6 +95,7 @@ describe("createQueue", () => {
     const entries = Array.from({ length: 23 }, (_, n) => ({
       message: blockOf(address(n)),
       deduplicationId: `many-${n}`,
+      lane: "detectors" as const,
     }));
     expect(await queueOf().sendAll(entries)).toEqual(Array(23).fill(true));
     const received = [...(await bodies()), ...(await bodies()), ...(await bodies())];
@@ -101,11 +107,39 @@ describe("createQueue", () => {
     expect(await queueOf().sendAll([])).toEqual([]);
   });
 
-  test("messages from before there were weights, holds and counts are read as if they had none", () => {
-    const { weight: _, byOperator: __, count: ___, ...block } = asSent(blockOf(address(1)));
+  test("messages from before there were holds and counts are read as if they had none", () => {
+    const { count: _, ...block } = asSent(blockOf(address(1)));
     expect(v.parse(messageSchema, block)).toEqual(blockOf(address(1)));
-    const { holdUntil: ____, ...unblock } = asSent(unblockOf(address(1), "unblock-1"));
+    const { holdUntil: __, ...unblock } = asSent(unblockOf(address(1), "unblock-1"));
     expect(v.parse(messageSchema, unblock)).toEqual(unblockOf(address(1), "unblock-1"));
+  });
+
+  test("what a message claims of its caller's rights is not even read", () => {
+    const forged = { ...asSent(blockOf(address(1))), weight: 100, byOperator: true };
+    expect(v.parse(messageSchema, forged)).toEqual(blockOf(address(1)));
+  });
+
+  test("an undo travels among the operators' messages, and says where to go on", async () => {
+    const undo = {
+      ...{ kind: "undo" as const, detector: "suricata", since: NOW, requestedAt: NOW + 1 },
+      ...{ operator: "night-shift", requestId: "undo-1", after: "block#203.0.113.9/32" },
+    };
+    await queueOf().send(undo, "undo-1", "operators");
+    const [received] = await receive();
+    expect(v.parse(messageSchema, JSON.parse(received?.Body ?? ""))).toEqual(undo);
+    expect(received?.Attributes?.MessageGroupId).toBe(`${LIST}.operators`);
+  });
+
+  test("an operator's message is given out while a detector's are being worked on", async () => {
+    for (let i = 0; i < 25; i++) await queueOf().send(blockOf(address(i)), `id-${i}`, "detectors");
+    expect(await receive()).toHaveLength(10);
+    await queueOf().send(unblockOf(address(1), "unblock-1"), "unblock-1", "operators");
+    const report = blockOf(address(1), { detector: "falco" });
+    await queueOf().send(report, "falco-1", "detectors");
+    const groups = [...(await receive()), ...(await receive())].map(
+      ({ Attributes }) => Attributes?.MessageGroupId,
+    );
+    expect(groups.toSorted()).toEqual([`${LIST}.falco`, `${LIST}.operators`]);
   });
 
   test.each<[string, object]>([
@@ -131,33 +165,34 @@ describe("createQueue", () => {
   test.each(["攻撃 🔥", "\ufffe\uffff", "\ud83d", "\u007f\u0085\u2028", 'a "quoted" \\u0041'])(
     "takes any text: %j",
     async (reason) => {
-      await queueOf().send(blockOf(address(1), { reason }), "id-1");
+      await queueOf().send(blockOf(address(1), { reason }), "id-1", "detectors");
       expect(await bodies()).toMatchObject([{ reason }]);
     },
   );
 
   test("keeps the order in which messages were sent", async () => {
     const messages = Array.from({ length: 10 }, (_, i) => blockOf(address(i)));
-    for (const [i, message] of messages.entries()) await queueOf().send(message, `id-${i}`);
+    for (const [i, message] of messages.entries())
+      await queueOf().send(message, `id-${i}`, "detectors");
     expect(await bodies()).toEqual(messages.map(asSent));
   });
 
   test("gives out no further message of a group while some are being worked on", async () => {
-    for (let i = 0; i < 12; i++) await queueOf().send(blockOf(address(i)), `id-${i}`);
+    for (let i = 0; i < 12; i++) await queueOf().send(blockOf(address(i)), `id-${i}`, "detectors");
     expect(await receive()).toHaveLength(10);
     expect(await receive()).toHaveLength(0);
   });
 
   test("folds messages of one deduplication id, and only those", async () => {
-    await queueOf().send(blockOf(address(1), { requestId: "first" }), "id-1");
-    await queueOf().send(blockOf(address(1), { requestId: "second" }), "id-1");
-    await queueOf().send(blockOf(address(1), { requestId: "third" }), "id-2");
+    await queueOf().send(blockOf(address(1), { requestId: "first" }), "id-1", "detectors");
+    await queueOf().send(blockOf(address(1), { requestId: "second" }), "id-1", "detectors");
+    await queueOf().send(blockOf(address(1), { requestId: "third" }), "id-2", "detectors");
     expect(await bodies()).toMatchObject([{ requestId: "first" }, { requestId: "third" }]);
   });
 
   test("does not fold equal messages of different ids: an explicit id wins over the content", async () => {
-    await queueOf().send(blockOf(address(1)), "id-1");
-    await queueOf().send(blockOf(address(1)), "id-2");
+    await queueOf().send(blockOf(address(1)), "id-1", "detectors");
+    await queueOf().send(blockOf(address(1)), "id-2", "detectors");
     expect(await receive()).toHaveLength(2);
   });
 
@@ -165,7 +200,11 @@ describe("createQueue", () => {
     const queue = queueOf(4);
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n++) {
-        await queue.send(blockOf(address(n), { requestId: String(round) }), `id-${round}-${n}`);
+        await queue.send(
+          blockOf(address(n), { requestId: String(round) }),
+          `id-${round}-${n}`,
+          "detectors",
+        );
       }
     }
     const groups = new Map<string, Set<string>>();
@@ -188,7 +227,9 @@ describe("createQueue", () => {
 
   test("says that the queue is unavailable, and why, where there is none", async () => {
     const queue = createQueue(sqs, { url: `${url}-missing`, list: LIST, shards: 1 });
-    const error = await queue.send(blockOf(address(1)), "id-1").catch((reason) => reason);
+    const error = await queue
+      .send(blockOf(address(1)), "id-1", "detectors")
+      .catch((reason) => reason);
     expect(error).toBeInstanceOf(QueueUnavailableError);
     expect(error.cause).toBeInstanceOf(Error);
   });
@@ -201,21 +242,30 @@ describe("createQueue", () => {
       maxAttempts: 1,
     });
     const queue = createQueue(nobody, { url, list: LIST, shards: 1 });
-    await expect(queue.send(blockOf(address(1)), "id-1")).rejects.toThrow(QueueUnavailableError);
+    await expect(queue.send(blockOf(address(1)), "id-1", "detectors")).rejects.toThrow(
+      QueueUnavailableError,
+    );
     nobody.destroy();
   });
 });
 
 describe("the endpoint's fold across functions", () => {
-  /** Warm functions that know nothing of each other but how many unblocks there were. */
+  /** Warm functions that know nothing of each other but what operators have ordered. */
   const functions = () => {
     const queue = createQueue(sqs, { url, list: LIST, shards: 1 });
-    const unblocks = unblocksOver(createMemoryTable().unblockCount);
-    return [
-      createFold(queue, unblocks.instance()),
-      createFold(queue, unblocks.instance()),
-      createFold(queue, unblocks.instance()),
-    ] as const;
+    const orders = ordersOver(createMemoryTable().orders);
+    const start = () => {
+      const own = orders.instance();
+      const fold = createFold(queue, own);
+      return {
+        async send(message: BlockMessage) {
+          const current = await own.current();
+          if (!fold.earlier(message, current)) await fold.send(message, current, "detectors");
+        },
+        sendOrder: fold.sendOrder,
+      };
+    };
+    return [start(), start(), start()] as const;
   };
 
   test("equal reports to two functions in one window are one message", async () => {
@@ -234,13 +284,15 @@ describe("the endpoint's fold across functions", () => {
     expect(await receive()).toHaveLength(4);
   });
 
-  test("block, unblock and the same block again are three messages, in order, whoever takes them", async () => {
+  test("block, unblock and the same block again are three messages, whoever takes them", async () => {
     const [one, other, third] = functions();
     await one.send(blockOf(address(1)));
-    await other.sendUnblock(unblockOf(address(1), "unblock-1"));
+    await other.sendOrder(unblockOf(address(1), "unblock-1"));
     await one.send(blockOf(address(1)));
     await third.send(blockOf(address(1)));
-    expect((await bodies()).map(({ kind }) => kind)).toEqual(["block", "unblock", "block"]);
+    // Each lane keeps its own order.
+    const kinds = [...(await bodies()), ...(await bodies())].map(({ kind }) => kind);
+    expect(kinds.toSorted()).toEqual(["block", "block", "unblock"]);
   });
 });
 
@@ -301,17 +353,28 @@ describe("createDeadLetters", () => {
 });
 
 describe("groupOf", () => {
-  test("is the list's name where there is one shard", () => {
-    expect(groupOf(address(1), LIST, 1)).toBe(LIST);
+  const groupIn = (shards: number, n = 1, detector = "suricata") =>
+    groupOf(blockOf(address(n), { detector }), "detectors", { list: LIST, shards });
+
+  test("is a detector's own where there is one shard", () => {
+    expect(groupIn(1)).toBe(`${LIST}.suricata`);
+    expect(groupIn(1, 1, "falco")).toBe(`${LIST}.falco`);
   });
 
   test("is one of as many groups as there are shards, always the same for an address", () => {
     const groups = new Set(
       Array.from({ length: 250 }, (_, n) => {
-        expect(groupOf(address(n), LIST, 5)).toBe(groupOf(address(n), LIST, 5));
-        return groupOf(address(n), LIST, 5);
+        expect(groupIn(5, n)).toBe(groupIn(5, n));
+        return groupIn(5, n);
       }),
     );
-    expect([...groups].toSorted()).toEqual([0, 1, 2, 3, 4].map((shard) => `${LIST}.${shard}`));
+    const expected = [0, 1, 2, 3, 4].map((shard) => `${LIST}.suricata.${shard}`);
+    expect([...groups].toSorted()).toEqual(expected);
+  });
+
+  test.each([1, 5])("is the operators' for whatever they say, with %i shards", (shards) => {
+    const config = { list: LIST, shards };
+    for (const message of [blockOf(address(1)), unblockOf(address(1), "unblock-1")])
+      expect(groupOf(message, "operators", config)).toBe(`${LIST}.operators`);
   });
 });

@@ -60,7 +60,10 @@ async function converge(timeMs: number): Promise<Converged | undefined> {
   const enforcer = {
     blocks: table.blocks,
     states: table.states,
-    neverBlock: async () => [],
+    orders: table.orders,
+    sources: { recent: async () => [] },
+    sweeper: { begin: () => {} },
+    neverBlock: async () => ({ list: [], isCurrent: true }),
     mode: "enforce",
     log: new Logger({ logLevel: "SILENT" }),
     clock: Date.now,

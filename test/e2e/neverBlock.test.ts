@@ -17,7 +17,7 @@ describe("the owner's never-block list", () => {
       expect([status, body.status, body.reason]).toEqual([
         200,
         "ignored",
-        "on the never-block list",
+        "This address is protected.",
       ]);
     }
   });

@@ -86,7 +86,7 @@ test("a stream failure is replayed: the enforcer learns from its records which b
   const { Item } = await dynamodb.send(
     new GetItemCommand({
       TableName: cloud.stack.tableName,
-      Key: { list: { S: "portcullis-dev" }, sk: { S: `offender#${ip}/32` } },
+      Key: { list: { S: "portcullis-dev#memory" }, sk: { S: `offender#${ip}/32` } },
     }),
   );
   expect(Item?.strikes).toEqual({ N: "1" });
@@ -109,7 +109,7 @@ test("a poison message among 1,000 good ones holds none of them up; mended, it i
       ),
     );
   const poison = {
-    ...{ kind: "block", severity: 10, reason: "sent by hand", detector: "hand" },
+    ...{ kind: "block", severity: 10, reason: "sent by hand", detector: "detector" },
     ...{ reportedAt: Date.now(), expiresAt: Math.floor(Date.now() / 1000) + 3_600 },
     ...{ requestId: "by-hand", cidr: "198.51.100.77" }, // no prefix length
   };

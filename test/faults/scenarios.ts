@@ -40,15 +40,20 @@ const WAKE_UPS = new RegExp(`/${LIST}-wake-ups"`);
 /** The pipeline's hops, in the order in which a block takes them. */
 const HOPS: Readonly<Record<string, Matches>> = {
   "endpoint → queue": calls("sqs", /^SendMessage/, QUEUE),
-  "endpoint → table": calls("dynamodb", /^(GetItem|UpdateItem)$/, /#unblocks/),
+  "endpoint → table": calls("dynamodb", /^(UpdateItem|PutItem)$/, /#orders|#budgets|#callers/),
+  "functions → orders": calls("dynamodb", /^Query$/, /#orders/),
   "queue → worker": calls("sqs", /^(ReceiveMessage|DeleteMessageBatch)$/, QUEUE),
-  // The worker alone reads what is remembered of offenders, and writes blocks.
-  "worker → table": calls("dynamodb", /^(BatchGetItem|PutItem|DeleteItem)$/, /"offender#|block#/),
+  // The worker alone reads what is remembered of offenders, and writes blocks and counts.
+  "worker → table": calls(
+    "dynamodb",
+    /^(BatchGetItem|PutItem|DeleteItem|UpdateItem)$/,
+    /"block#|"suspect#|"unblock#|#outstanding/,
+  ),
   "table → enforcer": calls("dynamodb", /^(DescribeStream|GetShardIterator|GetRecords)$/),
   "enforcer → table": calls(
     "dynamodb",
-    /^(GetItem|Query|PutItem|UpdateItem)$/,
-    /"target#|"network#|#rank|"offender#/,
+    /^(GetItem|Query|PutItem|UpdateItem|BatchExecuteStatement)$/,
+    /"target#|"network#|#rank|"offender#|DELETE/,
   ),
   "enforcer → EC2": calls("ec2", /./),
   "enforcer → WAF": calls("wafv2", /./),
@@ -107,7 +112,8 @@ const forMinutes = [
  * an unblock.
  */
 const AWAITS: Readonly<Record<string, Matches>> = {
-  "GetItem unblocks": calls("dynamodb", /^GetItem$/, /#unblocks/),
+  "Query orders": calls("dynamodb", /^Query$/, /#orders/),
+  "UpdateItem budget": calls("dynamodb", /^UpdateItem$/, /#budgets/),
   SendMessage: calls("sqs", /^SendMessage$/, QUEUE),
   ReceiveMessage: calls("sqs", /^ReceiveMessage$/, QUEUE),
   BatchGetItem: calls("dynamodb", /^BatchGetItem$/, /"offender#/),
@@ -115,7 +121,8 @@ const AWAITS: Readonly<Record<string, Matches>> = {
   DeleteMessageBatch: calls("sqs", /^DeleteMessageBatch$/, QUEUE),
   GetRecords: calls("dynamodb", /^GetRecords$/),
   "GetItem state": calls("dynamodb", /^GetItem$/, /"target#/),
-  Query: calls("dynamodb", /^Query$/),
+  "UpdateItem outstanding": calls("dynamodb", /^UpdateItem$/, /#outstanding/),
+  "Query rank": calls("dynamodb", /^Query$/, /#rank/),
   DescribeNetworkAcls: calls("ec2", /^DescribeNetworkAcls$/),
   DescribeVpcs: calls("ec2", /^DescribeVpcs$/),
   "PutItem state": calls("dynamodb", /^PutItem$/, /"target#/),
@@ -128,7 +135,7 @@ const AWAITS: Readonly<Record<string, Matches>> = {
   DeleteItem: calls("dynamodb", /^DeleteItem$/, /"block#/),
   "UpdateItem offender": calls("dynamodb", /^UpdateItem$/, /"offender#/),
   "PutItem unblock": calls("dynamodb", /^PutItem$/, /"unblock#/),
-  "UpdateItem unblocks": calls("dynamodb", /^UpdateItem$/, /#unblocks/),
+  "UpdateItem unblocks": calls("dynamodb", /^UpdateItem$/, /#orders/),
 };
 
 const killed = (["killBefore", "killAfter"] as const).flatMap((fault) =>
@@ -166,7 +173,7 @@ const nowSeconds = () => Math.floor(Date.now() / 1000);
 /** A message as the endpoint queues it. */
 const messageOf = (cidr: string, change: object = {}) => ({
   ...{ kind: "block", cidr, severity: 9, reason: "fault" },
-  ...{ detector: "campaign", weight: 1, byOperator: false, requestId: `by-hand-${cidr}` },
+  ...{ detector: "detector", requestId: `by-hand-${cidr}` },
   ...{ reportedAt: Date.now(), expiresAt: nowSeconds() + HOUR, ...change },
 });
 
@@ -188,7 +195,7 @@ const poisonOf = (run: number): readonly string[] =>
     messageOf(`46.${run}.0.0/8`),
     messageOf(`46.${run}.0.3/32`, { severity: 1e300 }),
     messageOf(`46.${run}.0.4/32`, { expiresAt: "tomorrow" }),
-    messageOf(`46.${run}.0.5/32`, { weight: -1 }),
+    messageOf(`46.${run}.0.5/32`, { count: 0 }),
   ]
     // The same texts when they are looked for.
     .map((message) => JSON.stringify({ ...message, reportedAt: run }))

@@ -5,6 +5,7 @@ import { type ReportChange, reportOf } from "./reports.ts";
 export const PLAIN_POLICY: BlockPolicy = {
   escalation: { factor: 1, max: 1 },
   halfLife: 600_000,
+  threshold: 0,
 };
 
 /** The block that a report of the address begins. */

@@ -1,28 +1,35 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import type { APIGatewayProxyEventV2, Context } from "aws-lambda";
 import { createApp } from "../../services/blacklist/app.ts";
-import type { Blacklist } from "../../services/blacklist/blacklist.ts";
+import type { Blacklist, Metric } from "../../services/blacklist/blacklist.ts";
+import { createBudget } from "../../services/blacklist/budget.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
-import { createUnblocks } from "../../services/blacklist/unblocks.ts";
-import { type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
+import { createStandingOrders } from "../../services/blacklist/orders.ts";
+import { createCallerSources } from "../../services/blacklist/sources.ts";
+import { createCallers } from "../../shared/aws/callers.ts";
+import type { Parameters as ParameterStore } from "../../shared/aws/parameters.ts";
+import { type Outgoing, type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
+import type { Budgets } from "../../shared/aws/table/budgets.ts";
+import type { Sources } from "../../shared/aws/table/sources.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
-import type { Message } from "../../shared/domain/decide.ts";
+import type { Cidr } from "../../shared/domain/cidr.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import { createMemoryTable } from "./memoryTable.ts";
 import { NOW } from "./reports.ts";
-import { DETECTOR_TOKEN, TOKEN_LIST } from "./tokens.ts";
+import { CALLER_LIST, DETECTOR_TOKEN, TOKEN_LIST } from "./tokens.ts";
 
 export const SOURCE_IP = "198.51.100.7";
+export const GATEWAY_REQUEST = "JKJaXmPLvHcESHA=";
 export const ACL = "acl-0123456789abcdef0";
 
 /** A queue that keeps what it is sent, and fails while it has a failure. */
 export function fakeQueue() {
   const queue = {
-    sent: [] as { message: Message; deduplicationId: string }[],
+    sent: [] as Outgoing[],
     failure: undefined as Error | undefined,
-    async send(message, deduplicationId) {
+    async send(message, deduplicationId, lane) {
       if (queue.failure) throw queue.failure;
-      queue.sent.push({ message, deduplicationId });
+      queue.sent.push({ message, deduplicationId, lane });
     },
     async sendAll(entries) {
       if (queue.failure) return entries.map(() => false);
@@ -36,19 +43,66 @@ export function fakeQueue() {
 export const queueDown = () => new QueueUnavailableError("The queue could not take the message.");
 
 /**
- * What makes an instance's count of the unblocks, over one counter. Their clock stands still, but for
- * those who wait.
+ * What makes an instance's standing orders, over one book. Their clock stands still, but for those who
+ * wait.
  */
-export function unblocksOver(
-  counter: Parameters<typeof createUnblocks>[0],
-  log: Parameters<typeof createUnblocks>[1] = new Logger({ logLevel: "SILENT" }),
+export function ordersOver(
+  book: Parameters<typeof createStandingOrders>[0],
+  log: Parameters<typeof createStandingOrders>[1] = new Logger({ logLevel: "SILENT" }),
 ) {
   let now = NOW;
   const wait = async (ms: number) => {
     now += ms;
   };
-  return { wait, instance: () => createUnblocks(counter, log, () => now, wait) };
+  return { wait, instance: () => createStandingOrders(book, log, () => now, wait) };
 }
+
+/** The counter that all instances draw on. Tests break it. */
+export function memoryBudgets() {
+  const taken = new Map<string, number>();
+  const budgets = {
+    taken,
+    calls: 0,
+    failure: undefined as Error | undefined,
+    async take(caller, minute, count) {
+      budgets.calls++;
+      if (budgets.failure) throw budgets.failure;
+      const key = `${caller} ${minute}`;
+      const total = (taken.get(key) ?? 0) + count;
+      taken.set(key, total);
+      return total;
+    },
+  } satisfies Budgets & Record<string, unknown>;
+  return budgets;
+}
+
+/** The addresses that callers called from. Tests break it. */
+export function memorySources() {
+  const sources = {
+    seen: [] as Cidr[],
+    reads: 0,
+    failure: undefined as Error | undefined,
+    async saw(source: Cidr) {
+      if (sources.failure) throw sources.failure;
+      sources.seen.push(source);
+    },
+    async recent(): Promise<readonly Cidr[]> {
+      sources.reads++;
+      if (sources.failure) throw sources.failure;
+      return sources.seen.slice(0, 1_000);
+    },
+  } satisfies Sources & Record<string, unknown>;
+  return sources;
+}
+
+/** Parameters that are what tests make them. Their reads are counted. */
+const storing = (values: Readonly<Record<string, () => string>>) => ({
+  reads: 0,
+  async get(name: string) {
+    this.reads++;
+    return values[name]?.() ?? "";
+  },
+});
 
 export type Call = {
   readonly headers?: Readonly<Record<string, string>>;
@@ -58,15 +112,45 @@ export type Call = {
   readonly sourceIp?: string;
 };
 
+type Change = Partial<Blacklist> & {
+  readonly tokenList?: () => string;
+  readonly callerList?: () => string;
+  readonly blockLimit?: number;
+  /** Instead of both lists. */
+  readonly store?: ParameterStore;
+};
+
 /** The endpoint as the function wires it, over a fake queue. Its time is `endpoint.now`. */
-export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => string } = {}) {
-  const { tokenList = () => TOKEN_LIST, ...parts } = change;
+export function startEndpoint(change: Change = {}) {
+  const {
+    tokenList = () => TOKEN_LIST,
+    callerList = () => CALLER_LIST,
+    blockLimit = 200_000,
+    store,
+    ...parts
+  } = change;
   const queue = fakeQueue();
   const table = createMemoryTable();
+  const budgets = memoryBudgets();
+  const sources = memorySources();
+  const metrics: Metric[] = [];
+  const clock = () => endpoint.now;
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
-  const tokens = createTokens({ get: async () => tokenList() }, "/tokens", log);
+  const parameters = storing({ "/tokens": tokenList, "/callers": callerList });
+  const callers = createCallers(store ?? parameters, "/callers", log, clock);
+  const tokens = createTokens(store ?? parameters, "/tokens", callers, log, clock);
+  // Who waits for the leases to end finds them ended.
+  let waitedMs = 0;
+  const leaseClock = () => endpoint.now + waitedMs;
+  const orders = createStandingOrders(table.orders, log, leaseClock, async (ms) => {
+    waitedMs += ms;
+  });
   const blacklist: Blacklist = {
-    fold: createFold(queue, unblocksOver(table.unblockCount).instance()),
+    fold: createFold(queue, orders),
+    orders,
+    orderBook: table.orders,
+    budget: createBudget(budgets, table.outstanding, blockLimit, log),
+    sources: createCallerSources(sources, log),
     neverBlock: async () => SPECIAL_RANGES,
     expirySeconds: 3_600,
     maxExpirySeconds: 2_592_000,
@@ -75,16 +159,25 @@ export function startEndpoint(change: Partial<Blacklist> & { tokenList?: () => s
     states: table.states,
     targets: [{ id: ACL, kind: "networkAcl" }],
     log,
+    measure: (metric) => metrics.push(metric),
     ...parts,
   };
-  const app = createApp(tokens, blacklist, () => endpoint.now);
+  const app = createApp(tokens, blacklist, clock);
 
   const endpoint = {
     now: NOW,
     queue,
     table,
+    budgets,
+    sources,
+    parameters,
+    metrics,
     /** What was queued, in order, with the addresses as texts. */
-    messages: () => queue.sent.map(({ message }) => ({ ...message, cidr: message.cidr.text })),
+    messages: () =>
+      queue.sent.map(({ message }) => ({
+        ...message,
+        cidr: "cidr" in message ? message.cidr.text : "",
+      })),
     call: (method: string, url: string, call: Call = {}) =>
       endpoint.answer(eventOf(method, url, call)),
     /** The answer to an event as API Gateway makes it. */
@@ -118,7 +211,7 @@ function eventOf(method: string, url: string, call: Call): APIGatewayProxyEventV
     rawPath: path,
     rawQueryString: query,
     headers: { ...headers },
-    requestContext: { http: { method, path, sourceIp } },
+    requestContext: { requestId: GATEWAY_REQUEST, http: { method, path, sourceIp } },
     ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
     isBase64Encoded,
   } as unknown as APIGatewayProxyEventV2;

@@ -1,17 +1,19 @@
-import type { Addresses } from "../../shared/aws/table/addresses.ts";
+import { type Addresses, hasChanged } from "../../shared/aws/table/addresses.ts";
 import type { Blocks } from "../../shared/aws/table/blocks.ts";
 import { ConflictError } from "../../shared/aws/table/items.ts";
 import type { EndedBlock, Offenders } from "../../shared/aws/table/offenders.ts";
-import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
-import type { UnblockCount } from "../../shared/aws/table/unblockCount.ts";
+import type { OrderBook } from "../../shared/aws/table/orders.ts";
+import type { Outstanding } from "../../shared/aws/table/outstanding.ts";
+import type { OwnersList, TargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Block } from "../../shared/domain/block.ts";
-import type { Cidr, Family } from "../../shared/domain/cidr.ts";
+import { type Cidr, type Family, parseCidr } from "../../shared/domain/cidr.ts";
 import type { Suspect } from "../../shared/domain/corroboration.ts";
-import type { Known } from "../../shared/domain/decide.ts";
-import { rankOf } from "../../shared/domain/rank.ts";
+import type { Known, Unblock } from "../../shared/domain/decide.ts";
+import type { Hold, Mode, Undo } from "../../shared/domain/orders.ts";
+import { countOutstanding } from "../../shared/domain/outstanding.ts";
+import { levelOf, rankOf } from "../../shared/domain/rank.ts";
 import type { Score } from "../../shared/domain/score.ts";
 import { type EpochMillis, isExpired } from "../../shared/domain/time.ts";
-import type { Unblock } from "../../shared/domain/unblock.ts";
 import { newTargetState, type TargetState } from "../../shared/targets/state.ts";
 
 /** A port whose methods tests may replace. */
@@ -29,9 +31,25 @@ export function createMemoryTable() {
     },
     async write(cidr, before, next) {
       const { block, suspect, unblock } = next;
-      if (unblock && unblock !== before.unblock) table.unblocks.set(cidr.text, { ...unblock });
-      if (suspect && suspect !== before.suspect) table.suspects.set(cidr.text, copyOf(suspect));
-      if (block && hasChanged(block, before.block)) writeBlock(block, before.block);
+      if (unblock && unblock.requestedAt !== before.unblock?.requestedAt) {
+        const known = table.unblocks.get(cidr.text);
+        if (known && known.requestedAt > unblock.requestedAt) throw conflict();
+        table.unblocks.set(cidr.text, { ...unblock });
+        await table.betweenWrites();
+      }
+      if (suspect && suspect !== before.suspect) {
+        if ((table.suspects.get(cidr.text)?.version ?? 0) !== suspect.version) throw conflict();
+        table.suspects.set(cidr.text, { ...copyOf(suspect), version: suspect.version + 1 });
+        await table.betweenWrites();
+      }
+      if (block && hasChanged(block, before.block)) {
+        const isNew = before.block && before.block.requestId !== block.requestId;
+        if (isNew) {
+          removeBlock(before.block);
+          await table.betweenWrites();
+        }
+        writeBlock(block, isNew ? undefined : before.block);
+      }
       if (!block && before.block) removeBlock(before.block);
       if (before.suspect && !suspect) table.suspects.delete(cidr.text);
     },
@@ -39,14 +57,35 @@ export function createMemoryTable() {
 
   const blocks: Open<Blocks> = {
     async readStrongest(family, { count, leastSeverity = 0 }, now) {
-      const blocks = table.ranked(family).filter(({ severity }) => severity >= leastSeverity);
-      const live = blocks.filter((block) => !isExpired(block, now));
-      const ended = blocks.filter((block) => isExpired(block, now));
-      const isInTheWay = blocks.slice(0, count).some((block) => isExpired(block, now));
-      return {
-        strongest: live.slice(0, count),
-        inTheWay: isInTheWay && blocks.length > count ? ended : [],
-      };
+      const blocks = table
+        .ranked(family)
+        .filter(({ severity, byOperator }) => byOperator || severity >= leastSeverity);
+      const strongest: Block[] = [];
+      const expiredBy = new Map<string, number>();
+      let looked = 0;
+      let first: Block | undefined;
+      let isPartial = false;
+      for (const block of blocks) {
+        const level = levelOf(rankOf(block));
+        const before = expiredBy.get(level) ?? 0;
+        if (strongest.length === count) break;
+        if (before >= table.passed) isPartial = true;
+        if (before >= table.passed) continue;
+        looked++;
+        if (!isExpired(block, now)) strongest.push(block);
+        else expiredBy.set(level, before + 1);
+        if (isExpired(block, now)) first ??= block;
+      }
+      const expiredFrom = first && looked > count ? [rankOf(first)] : [];
+      return { strongest, expiredFrom, isPartial };
+    },
+    async removeExpired(from, now) {
+      const { family } = parseCidr(from.split("#").at(-1) ?? "");
+      const page = table.ranked(family).filter((block) => rankOf(block) <= from);
+      const expired = page.filter((block) => isExpired(block, now)).slice(0, table.sweptPage);
+      for (const block of expired) removeBlock(block);
+      const last = expired.at(-1);
+      return { removed: expired.length, next: last && rankOf(last) };
     },
     async readBlocks(cidrs, now) {
       failIfUnreadable();
@@ -60,6 +99,14 @@ export function createMemoryTable() {
       const blocks = rest.slice(0, limit);
       const last = blocks.at(-1);
       return { blocks, next: last && rest.length > limit ? rankOf(last) : undefined };
+    },
+    async readAfter(after, count) {
+      failIfUnreadable();
+      const all = [...table.blockItems.values()].toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+      const rest = all.filter((block) => after === undefined || keyOf(block) > after);
+      const page = rest.slice(0, count);
+      const last = page.at(-1);
+      return { blocks: page, next: last && rest.length > count ? keyOf(last) : undefined };
     },
     async remove(block) {
       removeBlock(block);
@@ -84,6 +131,13 @@ export function createMemoryTable() {
     async writeNetwork(id, ranges) {
       table.networks.set(id, [...ranges]);
     },
+    async readOwnersList() {
+      failIfUnreadable();
+      return table.ownersList;
+    },
+    async writeOwnersList(list) {
+      table.ownersList = list;
+    },
   };
 
   const offenders: Open<Offenders> = {
@@ -92,14 +146,53 @@ export function createMemoryTable() {
     },
   };
 
-  const unblockCount: Open<UnblockCount> = {
-    async read() {
+  const orders: Open<OrderBook> = {
+    async read(now) {
+      failIfUnreadable();
+      return {
+        unblocks: table.unblocksCounted,
+        holds: [...table.holds.values()].filter(({ until }) => until * 1000 > now - 60_000),
+        undos: [...table.undos],
+        mode: table.mode,
+      };
+    },
+    async countUnblock() {
+      failIfUnreadable();
+      table.unblocksCounted++;
+    },
+    async readCount() {
       failIfUnreadable();
       return table.unblocksCounted;
     },
-    async increment() {
-      failIfUnreadable();
-      table.unblocksCounted++;
+    async hold(hold) {
+      const known = table.holds.get(hold.cidr.text);
+      if (known && known.requestedAt > hold.requestedAt) throw conflict();
+      table.holds.set(hold.cidr.text, hold);
+    },
+    async lift({ cidr, requestedAt }) {
+      if (table.holds.get(cidr.text)?.requestedAt === requestedAt) table.holds.delete(cidr.text);
+    },
+    async undo(undo) {
+      table.undos.push(undo);
+    },
+    async setMode(mode) {
+      table.mode = mode;
+    },
+  };
+
+  const outstanding: Open<Outstanding> = {
+    async count(shifts, now) {
+      for (const { caller, span, by } of shifts) {
+        for (const name of [caller, "*"]) {
+          const counts = table.outstandingBy.get(name) ?? {};
+          table.outstandingBy.set(name, { ...counts, [span]: (counts[span] ?? 0) + by });
+        }
+      }
+      return countOutstanding(table.outstandingBy.get("*") ?? {}, now);
+    },
+    async read(caller, now) {
+      const of = (name: string) => countOutstanding(table.outstandingBy.get(name) ?? {}, now);
+      return { own: of(caller), all: of("*") };
     },
   };
 
@@ -114,12 +207,23 @@ export function createMemoryTable() {
     /** By the ids of the targets. */
     targetStates: new Map<string, TargetState>(),
     networks: new Map<string, readonly string[]>(),
+    ownersList: undefined as OwnersList | undefined,
+    /** Expired blocks of a level that are read past, and that are removed at once. */
+    passed: 100,
+    sweptPage: 500,
     unblocksCounted: 0,
+    holds: new Map<string, Hold>(),
+    undos: [] as Undo[],
+    mode: undefined as Mode | undefined,
+    /** By the names of the callers, and "*" for all. */
+    outstandingBy: new Map<string, Readonly<Record<string, number>>>(),
     /** The writes and removals of blocks, in order. */
     writes: [] as { kind: "write" | "remove"; cidr: string }[],
     /** The addresses whose writes fail, and with what. */
     failures: new Map<string, Error>(),
     isUnreadable: false,
+    /** What comes in between the writes of one address. */
+    betweenWrites: async (): Promise<void> => {},
     /** Called with each block that leaves, as the stream calls the enforcer. */
     onRemove: (_block: Block): void => {},
 
@@ -139,7 +243,8 @@ export function createMemoryTable() {
     blocks,
     states,
     offenders,
-    unblockCount,
+    orders,
+    outstanding,
   };
 
   function knownOf(cidr: string, now: EpochMillis): Known {
@@ -156,8 +261,8 @@ export function createMemoryTable() {
 
   function writeBlock(block: Block, before: Block | undefined): void {
     change("write", block.cidr, before);
-    if (before && before.requestId !== block.requestId) table.onRemove(before);
-    table.blockItems.set(block.cidr.text, { ...block });
+    const isNew = block.requestId !== before?.requestId;
+    table.blockItems.set(block.cidr.text, { ...block, version: isNew ? 1 : block.version + 1 });
   }
 
   function removeBlock(block: Block): void {
@@ -170,7 +275,8 @@ export function createMemoryTable() {
     if (failure) throw failure;
     const there = table.blockItems.get(text);
     const isSame = there?.requestId === before?.requestId;
-    if (there && (!isSame || (kind === "write" && there.hits !== before?.hits))) throw conflict();
+    const isGone = !there && before && kind === "write";
+    if (isGone || (there && (!isSame || there.version !== before?.version))) throw conflict();
     table.writes.push({ kind, cidr: text });
   }
 
@@ -181,10 +287,7 @@ export function createMemoryTable() {
   return table;
 }
 
-/** Every report counts as a hit, and a new block has another first request. */
-function hasChanged(block: Block, before: Block | undefined): boolean {
-  return block.requestId !== before?.requestId || block.hits !== before.hits;
-}
+const keyOf = ({ cidr: { text } }: Block) => `block#${text}`;
 
 const conflict = () => new ConflictError("Another writer changed the item meanwhile.");
 

@@ -19,6 +19,7 @@ export function reportOf(cidr: string, { seconds = 60, ...change }: ReportChange
     detector: "suricata",
     weight: 1,
     byOperator: false,
+    leastPrefix: 24,
     requestId: `request-${reportedAt - NOW}`,
     count: 1,
     ...change,

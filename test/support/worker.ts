@@ -1,10 +1,12 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import type { SQSRecord } from "aws-lambda";
-import { processBatch, type Worker } from "../../services/worker/batch.ts";
+import { processBatch } from "../../services/worker/batch.ts";
+import type { Worker } from "../../services/worker/worker.ts";
 import type { DeadLetter } from "../../shared/aws/deadLetters.ts";
-import type { BlockMessage, UnblockMessage } from "../../shared/aws/queue.ts";
+import type { QueueMessage, UnblockMessage } from "../../shared/aws/queue.ts";
+import { type Caller, DEFAULT_LIMITS } from "../../shared/domain/caller.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
-import type { Message, Policy } from "../../shared/domain/decide.ts";
+import type { Message } from "../../shared/domain/decide.ts";
 import { SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import type { EpochMillis, Seconds } from "../../shared/domain/time.ts";
 import { createMemoryTable } from "./memoryTable.ts";
@@ -12,24 +14,35 @@ import { NOW, type ReportChange, reportOf } from "./reports.ts";
 
 const log = new Logger({ logLevel: "SILENT" });
 
-export const POLICY: Omit<Policy, "neverBlock"> = {
+export const POLICY: Worker["policy"] = {
   escalation: { factor: 1, max: 1 },
   halfLife: 60_000,
   corroboration: { threshold: 0, window: 60 },
 };
 
-type Parts = { -readonly [Part in keyof Omit<Worker, "addresses">]: Worker[Part] } & {
+type Own = "addresses" | "blocks" | "orders" | "outstanding";
+type Parts = { -readonly [Part in keyof Omit<Worker, Own>]: Worker[Part] } & {
   table: ReturnType<typeof createMemoryTable>;
 };
 
 /** A worker over a table in memory. Tests change its parts. */
 export function startWorker(change: Partial<Parts> = {}) {
   const deadLettered: DeadLetter[] = [];
+  const sent: QueueMessage[] = [];
+  const counts: { name: string; count: number }[] = [];
+  const callers = new Map<string, Caller>();
   const parts: Parts = {
     table: createMemoryTable(),
     policy: POLICY,
     neverBlock: async () => SPECIAL_RANGES,
     log,
+    callers: async () => callers,
+    queue: {
+      async send(message) {
+        sent.push(message);
+      },
+    },
+    measure: (name, count) => counts.push({ name, count }),
     deadLetters: {
       async put(message: DeadLetter) {
         deadLettered.push(message);
@@ -40,11 +53,21 @@ export function startWorker(change: Partial<Parts> = {}) {
   const worker = {
     ...parts,
     addresses: parts.table.addresses,
+    blocks: parts.table.blocks,
+    orders: parts.table.orders,
+    outstanding: parts.table.outstanding,
     deadLettered,
+    /** What the worker sent to itself. */
+    sent,
+    counts,
+    /** Who may call: whoever a message names, unless the test takes it away. */
+    known: callers,
 
     /** Processes the messages as one batch, and gives the names of those that are handed back. */
     async process(messages: readonly (Message | object | string)[], now: EpochMillis = NOW) {
-      const { batchItemFailures } = await processBatch(recordsOf(messages), worker, now);
+      const records = recordsOf(messages);
+      for (const { body } of records) learnCaller(body, callers);
+      const { batchItemFailures } = await processBatch(records, worker, now);
       return batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
     },
     /** The addresses that the table holds blocks of. */
@@ -53,9 +76,44 @@ export function startWorker(change: Partial<Parts> = {}) {
   return worker;
 }
 
-export const blockMessage = (cidr: string, change: ReportChange = {}): BlockMessage => ({
+type SaidBy = { detector: string; operator: string; weight: number; byOperator: boolean };
+
+/** The caller that a message names, with the weight and the role that it claims. */
+function learnCaller(body: string, callers: Map<string, Caller>): void {
+  const message: Partial<SaidBy> = saidIn(body) ?? {};
+  const { operator, weight = 1, byOperator = operator !== undefined } = message;
+  const name = operator ?? message.detector;
+  if (name === undefined || callers.get(name)?.role === "reader") return;
+  const role = byOperator ? "operator" : "detector";
+  callers.set(name, callerOf(name, { role, weight }));
+}
+
+function saidIn(body: string): Partial<SaidBy> | null {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return null;
+  }
+}
+
+export const callerOf = (name: string, change: Partial<Caller> = {}): Caller => ({
+  name,
+  role: "detector",
+  weight: 1,
+  from: [],
+  limits: DEFAULT_LIMITS[change.role ?? "detector"],
+  ...change,
+});
+
+let requests = 0;
+
+/** A report by a request of its own. */
+export const blockMessage = (
+  cidr: string,
+  change: ReportChange = {},
+): Extract<Message, { kind: "block" }> => ({
   kind: "block",
-  ...reportOf(cidr, change),
+  ...reportOf(cidr, { requestId: `request-${++requests}`, ...change }),
 });
 
 /** An operator's unblock, with a hold of that many seconds. */

@@ -1,14 +1,17 @@
+import { isDeepStrictEqual } from "node:util";
 import { DeleteCommand, type DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
 import type { Block } from "../../domain/block.ts";
 import type { Cidr } from "../../domain/cidr.ts";
+import type { Suspect } from "../../domain/corroboration.ts";
 import type { Known } from "../../domain/decide.ts";
 import { rankOf } from "../../domain/rank.ts";
-import { type EpochMillis, isExpired, type Seconds, toEpochSeconds } from "../../domain/time.ts";
+import { type EpochMillis, isExpired, toEpochSeconds } from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { blockItem, blockKey, createBlocks } from "./blocks.ts";
-import { batchGet, conditionally, createReader, type TableConfig } from "./items.ts";
+import { batchGet, conditionally, createReader, partition, type TableConfig } from "./items.ts";
 import { offenderItem, offenderKey } from "./offenders.ts";
+import { MESSAGE_LIFE } from "./orders.ts";
 
 /** What is known of each address, as the worker reads and writes it. */
 export type Addresses = {
@@ -32,26 +35,21 @@ const suspectItem = v.object({
       reason: v.string(),
       requestId: v.string(),
       weight: v.number(),
+      leastPrefix: v.number(),
       count: v.number(),
     }),
   ),
   expiresAt: v.number(),
+  version: v.number(),
 });
 
 const unblockItem = v.object({
   requestedAt: v.number(),
-  holdUntil: v.number(),
   expiresAt: v.number(),
 });
 
 const suspectKey = (cidrText: string) => `suspect#${cidrText}`;
 const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
-
-/**
- * How long a message may wait and then come back: the retention of queue and dead-letter queue
- * (infra/queue.yml).
- */
-const MESSAGE_LIFE: Seconds = (4 + 14) * 86_400;
 
 export function createAddresses(
   dynamo: DynamoDBDocumentClient,
@@ -61,39 +59,65 @@ export function createAddresses(
   const { tableName, list } = config;
   const readable = createReader(log);
   const blocks = createBlocks(dynamo, config, log);
-  const put = (sk: string, item: object) =>
-    dynamo.send(new PutCommand({ TableName: tableName, Item: { list, sk, ...item } }));
-  const remove = (sk: string) =>
-    dynamo.send(new DeleteCommand({ TableName: tableName, Key: { list, sk } }));
+  const memory = partition.memory(list);
+  const put = (sk: string, item: object, condition: object = {}) =>
+    dynamo.send(
+      new PutCommand({ TableName: tableName, Item: { list: memory, sk, ...item }, ...condition }),
+    );
+  const remove = (Key: { list: string; sk: string }) =>
+    dynamo.send(new DeleteCommand({ TableName: tableName, Key }));
 
   async function writeBlock(next: Block, before: Block | undefined): Promise<void> {
     const isNew = next.requestId !== before?.requestId;
     if (before && isNew) await blocks.remove(before);
     const { cidr, ...rest } = next;
+    const written = { ...rest, version: isNew ? 1 : before.version + 1 };
     await conditionally(() =>
       dynamo.send(
         new PutCommand({
           TableName: tableName,
-          Item: { list, sk: blockKey(cidr.text), cidr: cidr.text, rank: rankOf(next), ...rest },
+          Item: { list, sk: blockKey(cidr.text), cidr: cidr.text, rank: rankOf(next), ...written },
           ...(isNew
             ? { ConditionExpression: "attribute_not_exists(sk)" }
             : {
-                ConditionExpression:
-                  "attribute_not_exists(sk) OR (requestId = :first AND hits = :hits)",
-                ExpressionAttributeValues: { ":first": before.requestId, ":hits": before.hits },
+                // One that is gone must not come back: somebody may have unblocked it.
+                ConditionExpression: "requestId = :first AND version = :version",
+                ExpressionAttributeValues: {
+                  ":first": before.requestId,
+                  ":version": before.version,
+                },
               }),
         }),
       ),
     );
   }
 
+  /** Detectors report the same suspect at once, each in a lane of its own. */
+  async function writeSuspect(text: string, { version, ...suspect }: Suspect): Promise<void> {
+    await conditionally(() =>
+      put(
+        suspectKey(text),
+        { ...suspect, version: version + 1 },
+        {
+          ConditionExpression: "attribute_not_exists(sk) OR version = :version",
+          ExpressionAttributeValues: { ":version": version },
+        },
+      ),
+    );
+  }
+
   return {
     async read(cidrs, now) {
-      const keys = [blockKey, offenderKey, suspectKey, unblockKey];
       const items = await batchGet(
         dynamo,
         config,
-        cidrs.flatMap((cidr) => keys.map((keyOf) => keyOf(cidr))),
+        cidrs.flatMap((cidr) => [
+          { list, sk: blockKey(cidr) },
+          ...[offenderKey, suspectKey, unblockKey].map((keyOf) => ({
+            list: memory,
+            sk: keyOf(cidr),
+          })),
+        ]),
       );
       const current = <T extends { expiresAt: number }>(item: T | undefined) =>
         item && !isExpired(item, now) ? item : undefined;
@@ -101,7 +125,7 @@ export function createAddresses(
         const found = items.get(blockKey(cidr));
         const block = readable(blockItem, found);
         // A block that cannot be read is worth nothing, and a new one must not trip over it.
-        if (found !== undefined && block === undefined) await remove(blockKey(cidr));
+        if (found !== undefined && block === undefined) await remove({ list, sk: blockKey(cidr) });
         const offender = current(readable(offenderItem, items.get(offenderKey(cidr))));
         return [
           cidr,
@@ -119,21 +143,30 @@ export function createAddresses(
 
     async write({ text }, before, next) {
       const { block, suspect, unblock } = next;
-      if (unblock && unblock !== before.unblock) {
-        const { requestedAt, holdUntil } = unblock;
-        // For as long as an older message may come back, and for its hold.
-        const expiresAt = Math.max(holdUntil, toEpochSeconds(requestedAt) + MESSAGE_LIFE);
-        await put(unblockKey(text), { requestedAt, holdUntil, expiresAt });
+      if (unblock && unblock.requestedAt !== before.unblock?.requestedAt) {
+        const { requestedAt } = unblock;
+        // For as long as an older message may come back.
+        const expiresAt = toEpochSeconds(requestedAt) + MESSAGE_LIFE;
+        await conditionally(() =>
+          put(
+            unblockKey(text),
+            { requestedAt, expiresAt },
+            {
+              ConditionExpression: "attribute_not_exists(sk) OR requestedAt <= :requested",
+              ExpressionAttributeValues: { ":requested": requestedAt },
+            },
+          ),
+        );
       }
-      if (suspect && suspect !== before.suspect) await put(suspectKey(text), suspect);
+      if (suspect && suspect !== before.suspect) await writeSuspect(text, suspect);
       if (block && hasChanged(block, before.block)) await writeBlock(block, before.block);
       if (!block && before.block) await blocks.remove(before.block);
-      if (before.suspect && !suspect) await remove(suspectKey(text));
+      if (before.suspect && !suspect) await remove({ list: memory, sk: suspectKey(text) });
     },
   };
 }
 
-/** Every report counts as a hit, and a new block has another first request. */
-function hasChanged(block: Block, before: Block | undefined): boolean {
-  return block.requestId !== before?.requestId || block.hits !== before.hits;
+/** The mark alone is no change. */
+export function hasChanged(block: Block, before: Block | undefined): boolean {
+  return !isDeepStrictEqual({ ...block, wake: false }, before && { ...before, wake: false });
 }

@@ -1,42 +1,84 @@
-import { DeleteCommand, type DynamoDBDocumentClient, QueryCommand } from "@aws-sdk/lib-dynamodb";
+import {
+  BatchExecuteStatementCommand,
+  DeleteCommand,
+  type DynamoDBDocumentClient,
+  QueryCommand,
+} from "@aws-sdk/lib-dynamodb";
+import pLimit from "p-limit";
 import * as v from "valibot";
 import type { Block } from "../../domain/block.ts";
 import type { Family } from "../../domain/cidr.ts";
-import { type EpochMillis, isExpired } from "../../domain/time.ts";
+import { LEVELS, leastLevel, levelOf } from "../../domain/rank.ts";
+import {
+  type EpochMillis,
+  type EpochSeconds,
+  isExpired,
+  toEpochSeconds,
+} from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { cidr } from "../schemas.ts";
 import { batchGet, conditionally, createReader, type TableConfig } from "./items.ts";
 
 export const blockKey = (cidrText: string) => `block#${cidrText}`;
 
+const ownReport = v.object({
+  expiresAt: v.number(),
+  reportedAt: v.number(),
+  severity: v.number(),
+  reason: v.string(),
+  weight: v.number(),
+  byOperator: v.boolean(),
+  leastPrefix: v.number(),
+  requestId: v.string(),
+});
+
 /** A block as the table holds it. */
 export const blockItem = v.object({
   cidr,
+  reports: v.record(v.string(), ownReport),
+  begunBy: v.string(),
   expiresAt: v.number(),
   severity: v.number(),
+  reason: v.string(),
+  byOperator: v.boolean(),
+  leastPrefix: v.number(),
   score: v.number(),
   strikes: v.number(),
-  reason: v.string(),
-  detectors: v.array(v.string()),
   firstSeenAt: v.number(),
   lastSeenAt: v.number(),
   hits: v.number(),
   requestId: v.string(),
   wake: v.boolean(),
+  version: v.number(),
 });
+
+/** How many blocks are wanted, and how severe a detector's must be. */
+export type Want = { readonly count: number; readonly leastSeverity?: number };
+
+/** The strongest blocks, as far as they were read. */
+export type Strongest = {
+  readonly strongest: Block[];
+  /**
+   * The ranks from which on expired blocks lie that TTL has not deleted yet, where they made the reading
+   * longer than it need be.
+   */
+  readonly expiredFrom: readonly string[];
+  /** So many expired blocks came first in a level that the rest of it was left unread. */
+  readonly isPartial: boolean;
+};
 
 /** The wanted blocks, as enforcer and endpoint read them. */
 export type Blocks = {
+  /** The strongest blocks of a family, strongest first, expired and less severe ones left out. */
+  readStrongest(family: Family, want: Want, now: EpochMillis): Promise<Strongest>;
   /**
-   * The strongest blocks of a family, strongest first, at most `count`, expired and less severe ones
-   * left out. It costs O(count) reads, unless expired blocks that TTL has not deleted yet stand before
-   * them: these are answered too, so that the caller may remove them.
+   * Removes the expired blocks of one page of the ranking, from that rank on downwards. `next` is where
+   * to go on; undefined where the page held none, or is the last.
    */
-  readStrongest(
-    family: Family,
-    want: { readonly count: number; readonly leastSeverity?: number },
+  removeExpired(
+    from: string,
     now: EpochMillis,
-  ): Promise<{ readonly strongest: Block[]; readonly inTheWay: Block[] }>;
+  ): Promise<{ readonly removed: number; readonly next: string | undefined }>;
   /** The blocks of any of these ranges, named by their texts, expired ones left out. */
   readBlocks(cidrs: readonly string[], now: EpochMillis): Promise<Block[]>;
   /** One page of all blocks of a family, strongest first, expired ones included. */
@@ -44,6 +86,11 @@ export type Blocks = {
     family: Family,
     limit: number,
     after: string | undefined,
+  ): Promise<{ readonly blocks: Block[]; readonly next: string | undefined }>;
+  /** The next blocks in the order of their keys, of both families; expired ones included. */
+  readAfter(
+    after: string | undefined,
+    count: number,
   ): Promise<{ readonly blocks: Block[]; readonly next: string | undefined }>;
   /** Removes a block that was read. @throws ConflictError where another writer was faster */
   remove(block: Block): Promise<void>;
@@ -53,6 +100,22 @@ const INDEX = "byRank";
 
 /** Blocks read at once: more take DynamoDB longer than a request may last. */
 const PAGE = 1_000;
+
+/** Expired blocks that are read past in a level, at least. */
+const LEAST_PASSED = 100;
+
+/** Expired blocks that are looked for at once. */
+const SWEPT_PAGE = 500;
+
+/** Keys that are read at once, and how many such reads are under way at a time. */
+const MAX_KEYS = 100;
+const PARALLEL_READS = 8;
+
+/** What BatchExecuteStatement takes at once. */
+const MAX_STATEMENTS = 25;
+
+/** Batches on their way to DynamoDB at a time: beside them a converge must not wait. */
+const PARALLEL_BATCHES = 4;
 
 export function createBlocks(
   dynamo: DynamoDBDocumentClient,
@@ -73,32 +136,122 @@ export function createBlocks(
     ScanIndexForward: false,
   });
 
+  /** The live blocks of one page of the ranking, from a place on downwards. */
+  async function readLive(
+    family: Family,
+    least: string,
+    { rank, after }: Place,
+    now: EpochMillis,
+    limit: number,
+  ) {
+    const query = byRank(`${family}#${least}`, rank);
+    const { Items, ScannedCount, LastEvaluatedKey } = await dynamo.send(
+      new QueryCommand({
+        ...query,
+        // What has no end is let through, so that the log says that it cannot be read.
+        FilterExpression: "expiresAt > :now OR attribute_not_exists(expiresAt)",
+        ExpressionAttributeValues: {
+          ...query.ExpressionAttributeValues,
+          ":now": toEpochSeconds(now),
+        },
+        ConsistentRead: true,
+        Limit: Math.min(PAGE, limit),
+        ...(after && { ExclusiveStartKey: after }),
+      }),
+    );
+    const live = Items ?? [];
+    const looked = ScannedCount ?? live.length;
+    return {
+      blocks: blocksIn(live),
+      looked,
+      expired: looked - live.length,
+      next: LastEvaluatedKey && placeAfter(LastEvaluatedKey),
+    };
+  }
+
+  /** The worker may have blocked the address anew meanwhile. @returns how many were removed */
+  async function removeIfExpired(keys: readonly string[], seconds: EpochSeconds): Promise<number> {
+    const { Responses = [] } = await dynamo.send(
+      new BatchExecuteStatementCommand({
+        Statements: keys.map((sk) => ({
+          Statement: `DELETE FROM "${tableName}" WHERE "list" = ? AND "sk" = ? AND "expiresAt" <= ?`,
+          Parameters: [list, sk, seconds],
+        })),
+      }),
+    );
+    const errors = Responses.flatMap(({ Error: error }) => error?.Code ?? []);
+    const failed = errors.find((code) => code !== "ConditionalCheckFailed");
+    if (failed !== undefined) throw new Error(`DynamoDB removes no expired block: ${failed}.`);
+    return Responses.length - errors.length;
+  }
+
   return {
     async readStrongest(family, { count, leastSeverity = 0 }, now) {
+      const least = leastLevel(leastSeverity);
+      const passed = mostPassed(count);
       const strongest: Block[] = [];
-      const expired: Block[] = [];
-      let seen = 0;
-      let ExclusiveStartKey: Record<string, unknown> | undefined;
-      do {
-        const page = await dynamo.send(
-          new QueryCommand({
-            ...byRank(`${family}#${String(leastSeverity).padStart(2, "0")}`, endOf(family)),
-            ConsistentRead: true,
-            Limit: seen < count ? Math.min(PAGE, count - seen) : PAGE,
-            ...(ExclusiveStartKey && { ExclusiveStartKey }),
-          }),
-        );
-        for (const one of blocksIn(page.Items))
-          (isExpired(one, now) ? expired : strongest).push(one);
-        seen += page.Items?.length ?? 0;
-        ExclusiveStartKey = page.LastEvaluatedKey;
-      } while (ExclusiveStartKey && strongest.length < count);
-      return { strongest: strongest.slice(0, count), inTheWay: seen > count ? expired : [] };
+      const expiredFrom: string[] = [];
+      let place: Place | undefined = { rank: endOf(family), level: LEVELS[0] ?? least };
+      let looked = 0;
+      let isPartial = false;
+      let wereExpired = false;
+      /** Expired ones that were met in the level of `place`. */
+      let inLevel = 0;
+      while (place && strongest.length < count) {
+        const limit = looked === 0 ? count : Math.max(passed, count - strongest.length);
+        const page = await readLive(family, least, place, now, limit);
+        strongest.push(...page.blocks);
+        looked += page.looked;
+        if (page.expired > 0 && !wereExpired) expiredFrom.push(place.rank);
+        wereExpired = page.expired > 0;
+        inLevel = page.next?.level === place.level ? inLevel + page.expired : 0;
+        place = page.next;
+        if (!place || inLevel < passed) continue;
+        // The live ones behind them are seen once these are swept; what holds a place is read by key.
+        isPartial = true;
+        place = place.level > least ? belowLevel(family, place.level) : undefined;
+        wereExpired = false;
+        inLevel = 0;
+      }
+      return {
+        strongest: strongest.slice(0, count),
+        expiredFrom: looked > count ? expiredFrom : [],
+        isPartial,
+      };
+    },
+
+    async removeExpired(from, now) {
+      const seconds = toEpochSeconds(now);
+      const query = byRank(`${from.charAt(0)}#`, from);
+      const { Items, LastEvaluatedKey } = await dynamo.send(
+        new QueryCommand({
+          ...query,
+          FilterExpression: "expiresAt <= :now",
+          ProjectionExpression: "sk",
+          ExpressionAttributeValues: { ...query.ExpressionAttributeValues, ":now": seconds },
+          Limit: SWEPT_PAGE,
+        }),
+      );
+      const keys = (Items ?? []).map(({ sk }) => String(sk));
+      const limit = pLimit(PARALLEL_BATCHES);
+      const removed = await Promise.all(
+        inChunks(keys, MAX_STATEMENTS).map((some) => limit(() => removeIfExpired(some, seconds))),
+      );
+      return {
+        removed: removed.reduce((sum, count) => sum + count, 0),
+        next: keys.length > 0 ? LastEvaluatedKey?.rank : undefined,
+      };
     },
 
     async readBlocks(cidrs, now) {
-      const items = await batchGet(dynamo, config, cidrs.map(blockKey));
-      return blocksIn(items.values()).filter((one) => !isExpired(one, now));
+      const limit = pLimit(PARALLEL_READS);
+      const keys = cidrs.map((text) => ({ list, sk: blockKey(text) }));
+      const items = await Promise.all(
+        inChunks(keys, MAX_KEYS).map((some) => limit(() => batchGet(dynamo, config, some))),
+      );
+      return items
+        .flatMap((found) => blocksIn(found.values()))
+        .filter((one) => !isExpired(one, now));
     },
 
     async readPage(family, limit, after) {
@@ -115,20 +268,63 @@ export function createBlocks(
       return { blocks: blocksIn(page), next: isMore ? page.at(-1)?.rank : undefined };
     },
 
-    async remove({ cidr, requestId }) {
+    async readAfter(after, count) {
+      const { Items, LastEvaluatedKey } = await dynamo.send(
+        new QueryCommand({
+          TableName: tableName,
+          KeyConditionExpression: "#list = :list AND sk > :after",
+          ExpressionAttributeNames: { "#list": "list" },
+          ExpressionAttributeValues: { ":list": list, ":after": after ?? blockKey("") },
+          ConsistentRead: true,
+          Limit: count,
+        }),
+      );
+      return { blocks: blocksIn(Items), next: LastEvaluatedKey?.sk };
+    },
+
+    async remove({ cidr, requestId, version }) {
       await conditionally(() =>
         dynamo.send(
           new DeleteCommand({
             TableName: tableName,
             Key: { list, sk: blockKey(cidr.text) },
-            ConditionExpression: "attribute_not_exists(sk) OR requestId = :first",
-            ExpressionAttributeValues: { ":first": requestId },
+            ConditionExpression:
+              "attribute_not_exists(sk) OR (requestId = :first AND version = :version)",
+            ExpressionAttributeValues: { ":first": requestId, ":version": version },
           }),
         ),
       );
     },
   };
 }
+
+const inChunks = <T>(all: readonly T[], size: number): (readonly T[])[] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, index) =>
+    all.slice(index * size, (index + 1) * size),
+  );
+
+/** A place in the ranking of a family. */
+type Place = {
+  /** Nothing above it is read. */
+  readonly rank: string;
+  readonly level: string;
+  /** The key of what was read last. */
+  readonly after?: Record<string, unknown>;
+};
+
+const placeAfter = (after: Record<string, unknown>): Place => {
+  const rank = String(after.rank);
+  return { rank, level: levelOf(rank), after };
+};
+
+/** "4#09" comes before all of "4#09#…". */
+const belowLevel = (family: Family, level: string): Place => ({
+  rank: `${family}#${level}`,
+  level: LEVELS[LEVELS.indexOf(level) + 1] ?? level,
+});
+
+/** Expired blocks of a level that are read past: where many are wanted, as many over all levels. */
+const mostPassed = (count: number) => Math.max(LEAST_PASSED, Math.ceil(count / LEVELS.length));
 
 /** After the last rank of a family: "$" is the character after "#". */
 const endOf = (family: Family) => `${family}$`;

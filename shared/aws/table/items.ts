@@ -3,21 +3,23 @@ import { BatchGetCommand, type DynamoDBDocumentClient } from "@aws-sdk/lib-dynam
 import * as v from "valibot";
 import type { Logger } from "../log.ts";
 
-// The table `blacklist_ip`. One partition holds the list of wanted blocks, named after the deployment:
+// The table `blacklist_ip`. Its partitions cannot fill each other's: one of them, with a local index,
+// holds 10 GB at most. The list is named after the deployment.
 //
-//   block#<cidr>      a wanted block; TTL `expiresAt`; in the index `byRank` by its `rank`
-//   offender#<cidr>   how often it was blocked; outlives the block, has its own TTL
-//   suspect#<cidr>    what detectors reported of it, while that is not enough to block; TTL
-//   unblock#<cidr>    when an operator last unblocked it, and until when it is held; TTL
-//
-// one holds the targets, `<list>#targets`:
-//
-//   target#<id>       what is ours in the target, and what its last converge saw
-//   network#<id>      the ranges of the network behind a target, which are never blocked
-//
-// and one is all that the endpoint may write, `<list>#unblocks`:
-//
-//   unblocks          how many unblocks there were
+//   <list>               block#<cidr>      a wanted block; TTL `expiresAt`; in the index `byRank` by its `rank`
+//   <list>#memory        offender#<cidr>   how often it was blocked; outlives the block, has its own TTL
+//                        suspect#<cidr>    what detectors reported of it, while that is not enough to block; TTL
+//                        unblock#<cidr>    when an operator last unblocked it; TTL
+//   <list>#orders        unblocks          how many unblocks there were
+//                        hold#<cidr>       until when detectors' reports of it are ignored; TTL
+//                        undo#…            what a detector reported is taken back; TTL
+//                        mode              the mode that an operator has ordered
+//   <list>#targets       target#<id>       what is ours in the target, and what its last converge saw
+//                        network#<id>      the ranges of the network behind a target, which are never blocked
+//                        never-block       the owner's never-block list, as it was read last
+//   <list>#outstanding   caller#<name>     how many blocks of a caller are in force, by when they end; TTL
+//   <list>#budgets       budget#…          how many addresses a caller reported in a minute; TTL
+//   <list>#callers       source#<ip>       an address that a caller called from lately; TTL
 
 /** Which table, and which list of blocks in it. */
 export type TableConfig = { readonly tableName: string; readonly list: string };
@@ -27,20 +29,27 @@ export class ConflictError extends Error {
   override readonly name = "ConflictError";
 }
 
+/** DynamoDB's answers that no retry changes. */
+const PERMANENT = ["ValidationException", "ItemCollectionSizeLimitExceededException"];
+
 /**
- * Whether retrying is pointless: DynamoDB calls the request invalid, or our own code failed. Whatever
- * else goes wrong with a call, the account and the network included, may be mended.
+ * Whether retrying is pointless: DynamoDB calls the request invalid, the partition is full, or our own
+ * code failed. Whatever else goes wrong with a call, the account and the network included, may be mended.
  */
 export function isPermanent(error: unknown): boolean {
   const isOurs = [TypeError, RangeError, SyntaxError].some((kind) => error instanceof kind);
-  return isOurs || (error as Error).name === "ValidationException";
+  return isOurs || PERMANENT.includes((error as Error).name);
 }
 
-/** The partition that holds the targets of a list. */
-export const targetsOf = (list: string) => `${list}#targets`;
-
-/** The partition that counts the unblocks of a list. */
-export const unblocksOf = (list: string) => `${list}#unblocks`;
+/** The partitions of a list, beside that of its blocks. */
+export const partition = {
+  memory: (list: string) => `${list}#memory`,
+  orders: (list: string) => `${list}#orders`,
+  targets: (list: string) => `${list}#targets`,
+  outstanding: (list: string) => `${list}#outstanding`,
+  budgets: (list: string) => `${list}#budgets`,
+  callers: (list: string) => `${list}#callers`,
+};
 
 /** @throws ConflictError where the condition of the write does not hold */
 export async function conditionally(write: () => Promise<unknown>): Promise<void> {
@@ -70,15 +79,18 @@ const MAX_BATCH_READS = 6;
 /** DynamoDB's limit. */
 const MAX_BATCH = 100;
 
-/** Reads items of the list by their sort keys, consistently. */
+/** The key of an item. */
+export type Key = { readonly list: string; readonly sk: string };
+
+/** Reads items by their keys, consistently; they are found by their sort keys. */
 export async function batchGet(
   dynamo: DynamoDBDocumentClient,
-  { tableName, list }: TableConfig,
-  sortKeys: readonly string[],
+  { tableName }: Pick<TableConfig, "tableName">,
+  wanted: readonly Key[],
 ): Promise<Map<string, unknown>> {
   const items = new Map<string, unknown>();
-  for (let start = 0; start < sortKeys.length; start += MAX_BATCH) {
-    let keys = sortKeys.slice(start, start + MAX_BATCH).map((sk) => ({ list, sk }));
+  for (let start = 0; start < wanted.length; start += MAX_BATCH) {
+    let keys = wanted.slice(start, start + MAX_BATCH);
     for (let attempt = 0; keys.length > 0; attempt++) {
       if (attempt === MAX_BATCH_READS) {
         throw new Error("DynamoDB keeps leaving keys of a batch unread.");

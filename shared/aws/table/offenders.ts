@@ -3,7 +3,7 @@ import { type DynamoDBDocumentClient, UpdateCommand } from "@aws-sdk/lib-dynamod
 import * as v from "valibot";
 import type { Block } from "../../domain/block.ts";
 import type { Seconds } from "../../domain/time.ts";
-import type { TableConfig } from "./items.ts";
+import { partition, type TableConfig } from "./items.ts";
 
 export const offenderKey = (cidrText: string) => `offender#${cidrText}`;
 
@@ -32,7 +32,7 @@ export function createOffenders(
         .send(
           new UpdateCommand({
             TableName: tableName,
-            Key: { list, sk: offenderKey(cidr.text) },
+            Key: { list: partition.memory(list), sk: offenderKey(cidr.text) },
             UpdateExpression:
               "SET strikes = :strikes, score = :score, lastBlockAt = :begun, expiresAt = :until",
             // A record that is delivered again, or late, must not undo what came after it.

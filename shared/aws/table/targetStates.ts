@@ -5,9 +5,10 @@ import {
   QueryCommand,
 } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
+import type { EpochMillis } from "../../domain/time.ts";
 import { newTargetState, type TargetState, targetState } from "../../targets/state.ts";
 import type { TargetKind } from "../../targets/target.ts";
-import { conditionally, type TableConfig, targetsOf } from "./items.ts";
+import { conditionally, partition, type TableConfig } from "./items.ts";
 
 /** What is remembered of each target. */
 export type TargetStates = {
@@ -18,24 +19,32 @@ export type TargetStates = {
   /** The ranges of the networks behind all targets, as the enforcer has recorded them. */
   readNetworks(): Promise<string[]>;
   writeNetwork(id: string, ranges: readonly string[]): Promise<void>;
+  /** The owner's never-block list as the parameter store had it last; undefined before the first time. */
+  readOwnersList(): Promise<OwnersList | undefined>;
+  writeOwnersList(list: OwnersList): Promise<void>;
 };
 
+/** The owner's never-block list, unparsed. */
+export type OwnersList = { readonly value: string; readonly readAt: EpochMillis };
+
+const ownersList = v.object({ value: v.string(), readAt: v.number() });
 const networkItem = v.object({ ranges: v.array(v.string()) });
 
 const targetKey = (id: string) => `target#${id}`;
 const networkKey = (id: string) => `network#${id}`;
+const OWNERS_LIST = "never-block";
 
 export function createTargetStates(
   dynamo: DynamoDBDocumentClient,
   { tableName, list }: TableConfig,
 ): TargetStates {
-  const partition = targetsOf(list);
+  const targets = partition.targets(list);
   return {
     async read(id, kind) {
       const { Item } = await dynamo.send(
         new GetCommand({
           TableName: tableName,
-          Key: { list: partition, sk: targetKey(id) },
+          Key: { list: targets, sk: targetKey(id) },
           ConsistentRead: true,
         }),
       );
@@ -48,7 +57,7 @@ export function createTargetStates(
         dynamo.send(
           new PutCommand({
             TableName: tableName,
-            Item: { list: partition, sk: targetKey(id), ...written },
+            Item: { list: targets, sk: targetKey(id), ...written },
             ConditionExpression:
               state.version === 0 ? "attribute_not_exists(sk)" : "version = :version",
             ...(state.version > 0 && { ExpressionAttributeValues: { ":version": state.version } }),
@@ -64,14 +73,30 @@ export function createTargetStates(
           TableName: tableName,
           KeyConditionExpression: "#list = :list AND begins_with(sk, :network)",
           ExpressionAttributeNames: { "#list": "list" },
-          ExpressionAttributeValues: { ":list": partition, ":network": networkKey("") },
+          ExpressionAttributeValues: { ":list": targets, ":network": networkKey("") },
         }),
       );
       return (Items ?? []).flatMap((item) => v.parse(networkItem, item).ranges);
     },
 
     async writeNetwork(id, ranges) {
-      const Item = { list: partition, sk: networkKey(id), ranges };
+      const Item = { list: targets, sk: networkKey(id), ranges };
+      await dynamo.send(new PutCommand({ TableName: tableName, Item }));
+    },
+
+    async readOwnersList() {
+      const { Item } = await dynamo.send(
+        new GetCommand({
+          TableName: tableName,
+          Key: { list: targets, sk: OWNERS_LIST },
+          ConsistentRead: true,
+        }),
+      );
+      return Item === undefined ? undefined : v.parse(ownersList, Item);
+    },
+
+    async writeOwnersList({ value, readAt }) {
+      const Item = { list: targets, sk: OWNERS_LIST, value, readAt };
       await dynamo.send(new PutCommand({ TableName: tableName, Item }));
     },
   };

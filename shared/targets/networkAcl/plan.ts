@@ -1,4 +1,4 @@
-import { choose, type Room } from "../../domain/choose.ts";
+import { type Candidate, choose, type Room } from "../../domain/choose.ts";
 import { type Cidr, contains, type Family } from "../../domain/cidr.ts";
 import { type NeverBlock, protectedBy } from "../../domain/neverBlock.ts";
 import type { Wanted } from "../../domain/rank.ts";
@@ -38,7 +38,7 @@ import { type Change, schedule } from "./schedule.ts";
 
 export type PlanInput = {
   /** Wanted blocks of both families, strongest first within a family. */
-  readonly wanted: readonly Pick<Wanted, "cidr" | "expiresAt">[];
+  readonly wanted: readonly Pick<Wanted, "cidr" | "expiresAt" | "leastPrefix">[];
   readonly slots: Slots;
   readonly actual: readonly AclEntry[];
   /** How many entries each family may have. */
@@ -46,6 +46,8 @@ export type PlanInput = {
   readonly numbers: NumberRange;
   /** Undefined where the list could not be read: then nothing new is blocked. */
   readonly neverBlock: NeverBlock | undefined;
+  /** No merged range covers any of it as innocents. Undefined where unknown: then none covers any. */
+  readonly spared: readonly Cidr[] | undefined;
   /** How many innocent addresses merged ranges may cover, per family; 0 merges without loss. */
   readonly maxInnocents: number;
   readonly now: EpochMillis;
@@ -156,7 +158,7 @@ function ownedNumber(
 
 /** The ranges that deserve the room below the allows, strongest first, the families in turn. */
 function chooseRanges(
-  { wanted, limits, neverBlock, maxInnocents, now }: PlanInput,
+  { wanted, limits, neverBlock, spared, maxInnocents, now }: PlanInput,
   owned: ReadonlyMap<number, Owned>,
   usable: readonly number[],
   ceiling: (range: Cidr) => number,
@@ -165,18 +167,18 @@ function chooseRanges(
   const isAllowed = (cidr: Cidr) =>
     neverBlock ? !protectedBy(neverBlock, cidr) : held.some((there) => contains(there, cidr));
   const candidates = (family: Family) =>
-    wanted
-      .filter((one) => one.cidr.family === family && !isExpired(one, now) && isAllowed(one.cidr))
-      .map(({ cidr }) => cidr);
-  const merging = {
-    neverBlock: neverBlock ?? [],
-    maxInnocents: neverBlock ? maxInnocents : 0,
-  };
+    wanted.filter(
+      (one) => one.cidr.family === family && !isExpired(one, now) && isAllowed(one.cidr),
+    );
+  const merging =
+    neverBlock && spared
+      ? { spared: [...neverBlock.map(({ cidr }) => cidr), ...spared], maxInnocents }
+      : undefined;
   const [four, six] = [candidates(4), candidates(6)];
-  const pick = (family: Family, ranked: readonly Cidr[], fits?: Room["fits"]) =>
+  const pick = (family: Family, ranked: readonly Candidate[], fits?: Room["fits"]) =>
     choose(ranked, { ranges: limits[family], ...(fits && { fits }) }, merging);
 
-  const lowest = Math.min(...[...four, ...six].map(ceiling));
+  const lowest = Math.min(...[...four, ...six].map(({ cidr }) => ceiling(cidr)));
   if (usable.filter((number) => number < lowest).length >= limits[4] + limits[6]) {
     return { chosen: inTurn(pick(4, four), pick(6, six)), shadowed: [] };
   }

@@ -52,5 +52,10 @@ function entries({ slots }: AclRecord): Entry[] {
   return inbound.length > 0 ? inbound : confirmed(slots.egress);
 }
 
+function ours({ slots }: AclRecord): string[] {
+  const lists = [slots.ingress, slots.egress].flatMap((list) => Object.values(list));
+  return lists.flatMap(({ cidr }) => cidr?.text ?? []);
+}
+
 /** How the table holds the record of an ACL. */
-export const aclRecord: RecordOf<AclRecord> = { schema, empty, stored, entries };
+export const aclRecord: RecordOf<AclRecord> = { schema, empty, stored, entries, ours };

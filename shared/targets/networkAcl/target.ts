@@ -72,7 +72,7 @@ export function createNetworkAclTarget(
       return { actual, ownRanges, isInUse: actual.subnets > 0 };
     },
 
-    plan({ wanted, record, actual, neverBlock, now }) {
+    plan({ wanted, record, actual, neverBlock, spared, now }) {
       const planOf = (direction: Direction) =>
         plan({
           // A direction that is no longer configured wants nothing: what is there of ours goes.
@@ -82,6 +82,7 @@ export function createNetworkAclTarget(
           limits: limitsIn(record, direction, now),
           numbers: settings.numbers,
           neverBlock,
+          spared,
           maxInnocents: settings.maxInnocents,
           now,
         });

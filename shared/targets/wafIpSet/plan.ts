@@ -71,13 +71,13 @@ function planSet(
     neverBlock
       ? !protectedBy(neverBlock, cidr)
       : isMine.has(cidr.text) || mine.some((there) => contains(there, cidr));
-  const candidates = wanted
-    .filter((one) => one.cidr.family === family && !isExpired(one, now) && isAllowed(one.cidr))
-    .map(({ cidr }) => cidr);
+  const candidates = wanted.filter(
+    (one) => one.cidr.family === family && !isExpired(one, now) && isAllowed(one.cidr),
+  );
   const isForeign = new Set(foreign.map(({ text }) => text));
   // What a person denies there already takes no room of its own.
   const chosen = choose(
-    candidates.filter(({ text }) => !isForeign.has(text)),
+    candidates.filter(({ cidr }) => !isForeign.has(cidr.text)),
     { ranges: MAX_ADDRESSES - foreign.length },
   );
   // Siblings may merge into just the range that a person denies: it stays the person's.
@@ -101,7 +101,7 @@ function planSet(
           leaves: leaves.length,
         }
       : undefined;
-  const covered = candidates.filter(({ text }) => isForeign.has(text));
+  const covered = candidates.flatMap(({ cidr }) => (isForeign.has(cidr.text) ? [cidr] : []));
   return { chosen: [...chosen, ...covered], ours, next, change, foreign: foreign.length };
 }
 

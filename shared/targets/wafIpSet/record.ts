@@ -42,4 +42,5 @@ export const wafRecord: RecordOf<WafRecord> = {
   empty,
   stored,
   entries: ({ confirmed }) => [...confirmed].map((text) => ({ cidr: parseCidr(text) })),
+  ours: ({ ours }) => [...ours],
 };

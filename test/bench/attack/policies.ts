@@ -1,5 +1,5 @@
 import { applyReport, type Block, type BlockPolicy } from "../../../shared/domain/block.ts";
-import { choose } from "../../../shared/domain/choose.ts";
+import { type Candidate, choose } from "../../../shared/domain/choose.ts";
 import { type Cidr, contains } from "../../../shared/domain/cidr.ts";
 import { MARGIN, strongestFirst } from "../../../shared/domain/rank.ts";
 import type { EpochMillis, Millis } from "../../../shared/domain/time.ts";
@@ -35,15 +35,16 @@ export function decayedReports({
     choose(candidates, holders, slots) {
       const ranked = inOrder(candidates, holders, scoreOf, margin * halfLife);
       // As many as a converge reads.
-      const wanted = ranked.slice(0, slots * CANDIDATES_PER_SLOT).map(({ cidr }) => cidr);
-      return coveredBy(wanted, choose(wanted, { ranges: slots }));
+      const wanted = ranked.slice(0, slots * CANDIDATES_PER_SLOT);
+      const cidrs = wanted.map(({ cidr }) => cidr);
+      return coveredBy(cidrs, choose(wanted, { ranges: slots }));
     },
   };
 }
 
 /** What the product makes of a report; blocks do not escalate here. */
 export function acceptWith(halfLife: Millis): Policy["accept"] {
-  const policy: BlockPolicy = { escalation: { factor: 1, max: 1 }, halfLife };
+  const policy: BlockPolicy = { escalation: { factor: 1, max: 1 }, halfLife, threshold: 0 };
   return (existing, report, strikes, score) =>
     applyReport(existing, report, strikes, policy, report.reportedAt, score);
 }
@@ -94,9 +95,11 @@ function inOrder(
   holders: ReadonlySet<string>,
   scoreOf: (block: Block) => number,
   margin: number,
-): readonly { readonly cidr: Cidr }[] {
+): readonly Candidate[] {
   const ranked = Array.from(blocks, (block) => ({
     cidr: block.cidr,
+    leastPrefix: block.leastPrefix,
+    byOperator: block.byOperator,
     severity: block.severity,
     score: scoreOf(block),
   }));

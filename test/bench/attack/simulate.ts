@@ -141,6 +141,7 @@ function reportOf({ address, atMs, count }: Sighted, blockMs: number): Report {
     detector: "simulated",
     weight: 1,
     byOperator: false,
+    leastPrefix: 24,
     requestId: `${address} ${atMs}`,
     count,
   };

@@ -58,7 +58,10 @@ describeWithTable("an offender that is remembered", () => {
   const offenderItem = async () =>
     (
       await table.dynamo.send(
-        new GetCommand({ TableName: TABLE, Key: { list: table.list, sk: `offender#${A}` } }),
+        new GetCommand({
+          TableName: TABLE,
+          Key: { list: `${table.list}#memory`, sk: `offender#${A}` },
+        }),
       )
     ).Item;
 });

@@ -9,8 +9,9 @@ import { startTestEngines, until } from "../../../infra/local/test/support/fixtu
 import { createAddresses } from "../../../shared/aws/table/addresses.ts";
 import { createBlocks } from "../../../shared/aws/table/blocks.ts";
 import { createOffenders } from "../../../shared/aws/table/offenders.ts";
+import { createOrderBook } from "../../../shared/aws/table/orders.ts";
+import { createOutstanding } from "../../../shared/aws/table/outstanding.ts";
 import { createTargetStates } from "../../../shared/aws/table/targetStates.ts";
-import { createUnblockCount } from "../../../shared/aws/table/unblockCount.ts";
 import type { Block } from "../../../shared/domain/block.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { type Known, NOTHING_KNOWN } from "../../../shared/domain/decide.ts";
@@ -38,7 +39,8 @@ const portsOf = (
     blocks: createBlocks(dynamo, config, log),
     states: createTargetStates(dynamo, config),
     offenders: createOffenders(dynamo, config),
-    unblockCount: createUnblockCount(dynamo, config),
+    orders: createOrderBook(dynamo, config, log),
+    outstanding: createOutstanding(dynamo, config),
   };
 };
 
@@ -101,8 +103,10 @@ export function useTable() {
 export const describeWithTable = hasJava ? describe : describe.skip;
 
 /** A block reported now. */
-export const blockOf = (cidr: string, change: ReportChange = {}): Block =>
-  blockAt(cidr, { reportedAt: NOW, ...change });
+export const blockOf = (cidr: string, change: ReportChange = {}): Block => ({
+  ...blockAt(cidr, { reportedAt: NOW, ...change }),
+  version: 1,
+});
 
 /** A block whose time was over a minute ago. */
 export const endedOf = (cidr: string, change: ReportChange = {}): Block =>

@@ -155,6 +155,27 @@ describeWithTable("the targets of a list", () => {
     });
   });
 
+  describe("the owner's never-block list", () => {
+    const list = { value: "203.0.113.9, 2001:db8::/48", readAt: NOW };
+
+    test("is none before it is recorded", async () => {
+      expect(await table.states.readOwnersList()).toBeUndefined();
+    });
+
+    test("is what was recorded last, of this list alone, and no network's", async () => {
+      await table.states.writeOwnersList({ value: "none", readAt: NOW - 1 });
+      await table.states.writeOwnersList(list);
+      expect(await table.states.readOwnersList()).toEqual(list);
+      expect(await table.another().states.readOwnersList()).toBeUndefined();
+      expect(await table.states.readNetworks()).toEqual([]);
+    });
+
+    test("that cannot be read is an error: it must not be taken for none", async () => {
+      await table.put({ list: `${table.list}#targets`, sk: "never-block", value: 7, readAt: NOW });
+      await expect(table.states.readOwnersList()).rejects.toThrow(v.ValiError);
+    });
+  });
+
   describe("the networks behind the targets", () => {
     test("are none before they are recorded", async () => {
       expect(await table.states.readNetworks()).toEqual([]);

@@ -1,8 +1,16 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
+import { PROTECTED } from "../../../services/blacklist/block.ts";
 import { protect } from "../../../shared/domain/neverBlock.ts";
-import { bearer, json, queueDown, SOURCE_IP, startEndpoint } from "../../support/endpoint.ts";
+import {
+  bearer,
+  type Call,
+  json,
+  queueDown,
+  SOURCE_IP,
+  startEndpoint,
+} from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
-import { DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../support/tokens.ts";
+import { DETECTOR_TOKEN, OPERATOR_TOKEN, READER_TOKEN } from "../../support/tokens.ts";
 
 type Endpoint = ReturnType<typeof startEndpoint>;
 
@@ -44,8 +52,6 @@ describe("a detector's report", () => {
         severity: 8,
         reason: "port scan",
         detector: "suricata",
-        weight: 1,
-        byOperator: false,
         count: 1,
         requestId: answer.body.requestId,
       },
@@ -59,6 +65,7 @@ describe("a detector's report", () => {
       body: { status: "queued", cidr: "203.0.113.9/32", expiresAt: NOW / 1000 + 3_600 },
     });
     expect(endpoint.messages()).toMatchObject([{ kind: "block", severity: 5, reason: "" }]);
+    expect(endpoint.queue.sent).toMatchObject([{ lane: "detectors" }]);
   });
 
   test("may be a POST with everything in the query string and no body", async () => {
@@ -80,7 +87,8 @@ describe("a detector's report", () => {
 
   test("may be an operator's", async () => {
     expect(await endpoint.call("POST", URL, asOperator)).toMatchObject({ status: 202 });
-    expect(endpoint.messages()).toMatchObject([{ detector: "night-shift", byOperator: true }]);
+    expect(endpoint.messages()).toMatchObject([{ detector: "night-shift" }]);
+    expect(endpoint.queue.sent).toMatchObject([{ lane: "operators" }]);
   });
 });
 
@@ -154,16 +162,35 @@ describe("tokens", () => {
     expect(await endpoint.call("GET", URL, { headers })).toMatchObject(accepted);
   });
 
-  test("are taken from the query string", async () => {
+  test("are taken from the query string of a detector's GET, and of no other call", async () => {
     const url = `${URL}&accessToken=${DETECTOR_TOKEN}`;
     expect(await endpoint.call("GET", url)).toMatchObject(accepted);
-    expect(await endpoint.call("POST", url)).toMatchObject(accepted);
+    expect(await endpoint.call("POST", url)).toMatchObject(refused);
   });
 
-  test("are taken from the body", async () => {
-    const body = { ip: ADDRESS, accessToken: DETECTOR_TOKEN };
-    const answer = await endpoint.call("POST", "/blacklistip", { headers: json, body });
-    expect(answer).toMatchObject(accepted);
+  test.each([
+    ["GET", URL, OPERATOR_TOKEN],
+    ["GET", "/blacklist?", OPERATOR_TOKEN],
+    ["DELETE", URL, OPERATOR_TOKEN],
+    ["DELETE", "/blacklist?detector=suricata&since=0", OPERATOR_TOKEN],
+    ["PUT", "/mode?mode=off", OPERATOR_TOKEN],
+    ["GET", "/blacklist?", READER_TOKEN],
+  ])(
+    "of operators and readers are taken from no query string: %s %s",
+    async (method, url, token) => {
+      expect(await endpoint.call(method, `${url}&accessToken=${token}`)).toMatchObject(refused);
+      expect(endpoint.queue.sent).toEqual([]);
+    },
+  );
+
+  test("are taken from a detector's body, and from nobody else's", async () => {
+    const post = (accessToken: string) =>
+      endpoint.call("POST", "/blacklistip", { headers: json, body: { ip: ADDRESS, accessToken } });
+    expect(await post(DETECTOR_TOKEN)).toMatchObject(accepted);
+    expect(await post(OPERATOR_TOKEN)).toMatchObject(refused);
+    expect(await post(READER_TOKEN)).toMatchObject(refused);
+    const body = { mode: "off", accessToken: OPERATOR_TOKEN };
+    expect(await endpoint.call("PUT", "/mode", { headers: json, body })).toMatchObject(refused);
   });
 
   test.each([
@@ -229,6 +256,8 @@ describe("never-block is 200: a retrying detector must not retry", () => {
     status: 200,
     body: { status: "ignored", cidr, reason },
   });
+  const asOperatorReports = (fields: object, call: Call = {}) =>
+    endpoint.report(fields, { ...call, headers: bearer(OPERATOR_TOKEN) });
 
   test.each([
     ["a private address", "10.1.2.3", "10.1.2.3/32", "private range"],
@@ -247,15 +276,17 @@ describe("never-block is 200: a retrying detector must not retry", () => {
     ["the unspecified address", "::", "::/128", "unspecified address"],
     ["a mapped private address", "::ffff:10.1.2.3", "10.1.2.3/32", "private range"],
   ])("%s", async (_what, ip, cidr, reason) => {
-    expect(await endpoint.report({ ip })).toMatchObject(ignored(cidr, reason));
+    expect(await asOperatorReports({ ip })).toMatchObject(ignored(cidr, reason));
+    // A detector that heard why could search for what is protected.
+    expect(await endpoint.report({ ip })).toMatchObject(ignored(cidr, PROTECTED));
     expect(endpoint.messages()).toEqual([]);
   });
 
   test("an address of the owner's list, and a range that contains one", async () => {
     const list = startEndpoint({ neverBlock: async () => protect([[ADDRESS, "office"]]) });
-    expect(await list.report({ ip: ADDRESS })).toMatchObject(ignored(`${ADDRESS}/32`, "office"));
+    expect(await list.report({ ip: ADDRESS })).toMatchObject(ignored(`${ADDRESS}/32`, PROTECTED));
     expect(await list.report({ ip: "203.0.113.0/24" })).toMatchObject(
-      ignored("203.0.113.0/24", "office"),
+      ignored("203.0.113.0/24", PROTECTED),
     );
     expect(await list.report({ ip: "203.0.113.8" })).toMatchObject({ status: 202 });
     expect(list.messages()).toHaveLength(1);
@@ -263,14 +294,19 @@ describe("never-block is 200: a retrying detector must not retry", () => {
 
   test("the caller's own address, and a range that contains it", async () => {
     const own = "the caller's own address";
-    expect(await endpoint.report({ ip: SOURCE_IP })).toMatchObject(ignored(`${SOURCE_IP}/32`, own));
-    expect(await endpoint.report({ ip: "198.51.100.0/24" })).toMatchObject(
-      ignored("198.51.100.0/24", own),
-    );
-    const call = { sourceIp: "2001:db8::7" };
-    expect(await endpoint.report({ ip: "2001:db8::/64" }, call)).toMatchObject(
-      ignored("2001:db8::/64", own),
-    );
+    for (const [report, reason] of [
+      [endpoint.report, PROTECTED],
+      [asOperatorReports, own],
+    ] as const) {
+      expect(await report({ ip: SOURCE_IP })).toMatchObject(ignored(`${SOURCE_IP}/32`, reason));
+      expect(await report({ ip: "198.51.100.0/24" })).toMatchObject(
+        ignored("198.51.100.0/24", reason),
+      );
+      const call = { sourceIp: "2001:db8::7" };
+      expect(await report({ ip: "2001:db8::/64" }, call)).toMatchObject(
+        ignored("2001:db8::/64", reason),
+      );
+    }
     expect(endpoint.messages()).toEqual([]);
   });
 

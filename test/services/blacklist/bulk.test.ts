@@ -1,5 +1,6 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { describe, expect, jest, test } from "@jest/globals";
+import { PROTECTED } from "../../../services/blacklist/block.ts";
 import { queueDown, startEndpoint } from "../../support/endpoint.ts";
 
 // Up to 100 addresses in one request, each judged by itself.
@@ -14,7 +15,7 @@ describe("many addresses in one request", () => {
     expect(status).toBe(202);
     expect(body.results).toEqual([
       expect.objectContaining({ status: "queued", cidr: "203.0.113.1/32" }),
-      { status: "ignored", cidr: "10.0.0.1/32", reason: "private range" },
+      { status: "ignored", cidr: "10.0.0.1/32", reason: PROTECTED },
       expect.objectContaining({
         status: "refused",
         ip: "nonsense",

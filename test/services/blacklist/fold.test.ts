@@ -2,11 +2,18 @@ import { beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { Refusal } from "../../../services/blacklist/errors.ts";
 import { createFold, deduplicationId, foldWindowMs } from "../../../services/blacklist/fold.ts";
-import { LEASE_MS } from "../../../services/blacklist/unblocks.ts";
-import { type BlockMessage, MAX_COUNT, QueueUnavailableError } from "../../../shared/aws/queue.ts";
+import { LEASE_MS, type StandingOrders } from "../../../services/blacklist/orders.ts";
+import {
+  type BlockMessage,
+  type Lane,
+  MAX_COUNT,
+  type Queue,
+  type QueueMessage,
+  QueueUnavailableError,
+} from "../../../shared/aws/queue.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
-import type { Message } from "../../../shared/domain/decide.ts";
-import { fakeQueue, queueDown, unblocksOver } from "../../support/endpoint.ts";
+import { type Hold, NO_ORDERS } from "../../../shared/domain/orders.ts";
+import { fakeQueue, ordersOver, queueDown } from "../../support/endpoint.ts";
 import { createMemoryTable } from "../../support/memoryTable.ts";
 import { NOW, type ReportChange, reportOf } from "../../support/reports.ts";
 
@@ -15,10 +22,11 @@ const CIDR = "203.0.113.9/32";
 const blockOf = ({
   cidr = CIDR,
   ...change
-}: ReportChange & { cidr?: string } = {}): BlockMessage => ({
-  kind: "block",
-  ...reportOf(cidr, { seconds: 600, ...change }),
-});
+}: ReportChange & { cidr?: string } = {}): BlockMessage => {
+  const report = reportOf(cidr, { seconds: 600, ...change });
+  const { weight, byOperator, leastPrefix, ...claim } = report;
+  return { kind: "block", ...claim };
+};
 const unblockOf = (requestId: string, cidr = CIDR) => ({
   kind: "unblock" as const,
   cidr: parseCidr(cidr),
@@ -30,14 +38,32 @@ const unblockOf = (requestId: string, cidr = CIDR) => ({
 
 let queue: ReturnType<typeof fakeQueue>;
 let table: ReturnType<typeof createMemoryTable>;
-let unblocks: ReturnType<typeof unblocksOver>;
-let fold: ReturnType<typeof createFold>;
+let unblocks: ReturnType<typeof ordersOver>;
+/** A warm function, as its reports and orders go through it. */
+function foldOver(orders: StandingOrders, over: Queue = queue) {
+  const { earlier, send, sendAll, sendOrder } = createFold(over, orders);
+  return {
+    async send(message: BlockMessage): Promise<BlockMessage> {
+      const current = await orders.current();
+      return earlier(message, current) ?? send(message, current, "detectors");
+    },
+    async sendAll(messages: readonly BlockMessage[]) {
+      const current = await orders.current();
+      const folded = messages.map((message) => earlier(message, current));
+      const fresh = messages.filter((_, index) => !folded[index]);
+      const sent = await sendAll(fresh, current, "detectors");
+      return folded.map((one) => one ?? sent.shift());
+    },
+    sendOrder,
+  };
+}
+let fold: ReturnType<typeof foldOver>;
 /** Another warm function, that knows nothing of what the others have sent. */
-const newFold = () => createFold(queue, unblocks.instance());
+const newFold = () => foldOver(unblocks.instance());
 beforeEach(() => {
   queue = fakeQueue();
   table = createMemoryTable();
-  unblocks = unblocksOver(table.unblockCount);
+  unblocks = ordersOver(table.orders);
   fold = newFold();
 });
 const ids = () => queue.sent.map(({ deduplicationId }) => deduplicationId);
@@ -163,7 +189,7 @@ describe("the count of the reports that a message stands for", () => {
 
   test("begins anew after an unblock: it says nothing of what was before", async () => {
     await repeat(5);
-    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.sendOrder(unblockOf("unblock-1"));
     await fold.send(blockOf(LATER));
     expect(counts()).toEqual([1, false, 1]);
   });
@@ -222,9 +248,9 @@ describe("the count of the reports that a message stands for", () => {
 describe("after an unblock", () => {
   test("an equal report is sent again, and SQS does not fold it into the one before", async () => {
     await fold.send(blockOf());
-    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.sendOrder(unblockOf("unblock-1"));
     await fold.send(blockOf());
-    await fold.sendUnblock(unblockOf("unblock-2"));
+    await fold.sendOrder(unblockOf("unblock-2"));
     await fold.send(blockOf());
     expect(queue.sent.map(({ message }) => message.kind)).toEqual([
       "block",
@@ -239,14 +265,14 @@ describe("after an unblock", () => {
   test("the reports of all detectors about the address are new", async () => {
     const reports = [blockOf(), blockOf({ detector: "elastalert" })];
     for (const report of reports) await fold.send(report);
-    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.sendOrder(unblockOf("unblock-1"));
     queue.sent.length = 0;
     for (const report of reports) await fold.send(report);
     expect(queue.sent.map(({ message }) => message)).toEqual(reports);
   });
 
   test("repeats of the new report fold again", async () => {
-    await fold.sendUnblock(unblockOf("unblock-1"));
+    await fold.sendOrder(unblockOf("unblock-1"));
     await fold.send(blockOf());
     await fold.send(blockOf());
     expect(queue.sent).toHaveLength(2);
@@ -255,7 +281,7 @@ describe("after an unblock", () => {
   test("an unblock that failed leaves the reports as they were", async () => {
     await fold.send(blockOf());
     queue.failure = queueDown();
-    await expect(fold.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow();
+    await expect(fold.sendOrder(unblockOf("unblock-1"))).rejects.toThrow();
     queue.failure = undefined;
     await fold.send(blockOf());
     expect(queue.sent).toHaveLength(1);
@@ -263,27 +289,156 @@ describe("after an unblock", () => {
 
   test("one that cannot be counted is not sent, and is refused as the queue's refusal is", async () => {
     table.isUnreadable = true;
-    await expect(fold.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(QueueUnavailableError);
+    await expect(fold.sendOrder(unblockOf("unblock-1"))).rejects.toThrow(QueueUnavailableError);
     expect(queue.sent).toEqual([]);
   });
 
   test("one that can no longer be counted once it is sent is refused: it must be repeated", async () => {
     const queueThatOutlives = {
       ...queue,
-      send: async (message: Message, id: string) => {
-        await queue.send(message, id);
+      send: async (message: QueueMessage, id: string, lane: Lane) => {
+        await queue.send(message, id, lane);
         table.isUnreadable = true;
       },
     };
-    const last = createFold(queueThatOutlives, unblocks.instance());
-    await expect(last.sendUnblock(unblockOf("unblock-1"))).rejects.toThrow(Refusal);
+    const last = foldOver(unblocks.instance(), queueThatOutlives);
+    await expect(last.sendOrder(unblockOf("unblock-1"))).rejects.toThrow(Refusal);
     expect(queue.sent).toHaveLength(1);
   });
 
   test("unblocks never fold: each is an order of its own", async () => {
-    await fold.sendUnblock(unblockOf("unblock-1"));
-    await fold.sendUnblock(unblockOf("unblock-2"));
+    await fold.sendOrder(unblockOf("unblock-1"));
+    await fold.sendOrder(unblockOf("unblock-2"));
     expect(new Set(ids()).size).toBe(2);
+  });
+});
+
+describe("after an undo of the detector's reports", () => {
+  const undoOf = (detector: string) => ({
+    kind: "undo" as const,
+    detector,
+    since: NOW - 1_000,
+    requestedAt: NOW,
+    operator: "night-shift",
+    requestId: `undo-${detector}`,
+  });
+
+  test("none folds into one from before, neither here nor in SQS", async () => {
+    await fold.send(blockOf());
+    await fold.sendOrder(undoOf("suricata"));
+    await fold.send(blockOf());
+    expect(queue.sent.map(({ message }) => message.kind)).toEqual(["block", "undo", "block"]);
+    expect(new Set(ids()).size).toBe(3);
+  });
+
+  test("the order itself, once it stands, is enough", () => {
+    const undone = (detector: string) => ({ ...NO_ORDERS, undos: [undoOf(detector)] });
+    const before = deduplicationId(blockOf(), NO_ORDERS);
+    expect(deduplicationId(blockOf(), undone("suricata"))).not.toBe(before);
+    expect(deduplicationId(blockOf(), undone("elastalert"))).toBe(before);
+  });
+});
+
+describe("a hold", () => {
+  const END = NOW + 20_000;
+  const holdOn = (cidr: string, change: Partial<Hold> = {}) =>
+    table.holds.set(cidr, {
+      cidr: parseCidr(cidr),
+      requestedAt: NOW - 60_000,
+      until: END / 1000,
+      ...change,
+    });
+  const report = (reportedAt: number) => fold.send(blockOf({ reportedAt }));
+
+  test.each([CIDR, "203.0.113.8/31"])(
+    "of %s that ends between two reports keeps them apart, here and in SQS",
+    async (held) => {
+      holdOn(held);
+      await report(END - 1);
+      const second = await report(END);
+      expect(second.reportedAt).toBe(END);
+      expect(new Set(ids()).size).toBe(2);
+    },
+  );
+
+  test("keeps apart what two functions report", async () => {
+    holdOn(CIDR);
+    await report(END - 1);
+    await newFold().send(blockOf({ reportedAt: END }));
+    expect(new Set(ids()).size).toBe(2);
+  });
+
+  test("does not keep apart what is reported before its end, nor after it", async () => {
+    holdOn(CIDR);
+    for (const reportedAt of [END - 2, END - 1, END, END + 1]) await report(reportedAt);
+    expect(queue.sent).toHaveLength(2);
+  });
+
+  test("of another address does not matter", async () => {
+    holdOn("203.0.113.10/32");
+    await report(END - 1);
+    await report(END);
+    expect(queue.sent).toHaveLength(1);
+  });
+
+  test("that has ended is part of the id, as long as the book knows it", () => {
+    const ended = { cidr: parseCidr(CIDR), requestedAt: NOW - 60_000, until: NOW / 1000 };
+    const other = { ...ended, cidr: parseCidr("203.0.113.10") };
+    const idAfter = (hold: Hold) => deduplicationId(blockOf(), { ...NO_ORDERS, holds: [hold] });
+    const before = deduplicationId(blockOf(), NO_ORDERS);
+    expect(idAfter(ended)).not.toBe(before);
+    expect(idAfter(other)).toBe(before);
+  });
+
+  test("that an operator has lifted keeps apart what is reported before and after", async () => {
+    holdOn(CIDR);
+    await report(NOW);
+    table.holds.clear();
+    await unblocks.wait(LEASE_MS);
+    await report(NOW + 1_000);
+    expect(new Set(ids()).size).toBe(2);
+  });
+
+  test("swallows no later report, however holds and reports lie", async () => {
+    const step = fc.record({
+      afterMs: fc.integer({ min: 1, max: 15_000 }),
+      hold: fc.option(fc.integer({ min: 1, max: 40 }), { freq: 4 }),
+      by: fc.nat(1),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+        queue.sent.length = 0;
+        table.holds.clear();
+        // A clock of its own: the book forgets holds a minute after their end.
+        unblocks = ordersOver(table.orders);
+        const folds = [newFold(), newFold()];
+        let now = NOW;
+        let heldUntil = 0;
+        for (const { afterMs, hold, by } of steps) {
+          now += afterMs;
+          if (hold !== null) {
+            heldUntil = Math.max(heldUntil, Math.floor(now / 1000) + hold);
+            holdOn(CIDR, { requestedAt: now, until: heldUntil });
+            table.unblocksCounted++;
+            await unblocks.wait(LEASE_MS);
+          }
+          const answered = await folds[by]?.send(blockOf({ reportedAt: now }));
+          const first = queue.sent.find(
+            ({ deduplicationId: id }) => id === queue.sent.at(-1)?.deduplicationId,
+          );
+          if (now >= heldUntil * 1000) {
+            // Neither what it was folded into here, nor what SQS folds it into, fell under a hold.
+            expect(answered?.reportedAt).toBeGreaterThanOrEqual(heldUntil * 1000);
+            const stored = first?.message;
+            const isOwn = queue.sent.at(-1)?.message.requestId === answered?.requestId;
+            if (isOwn && stored?.kind === "block") {
+              expect(stored.reportedAt).toBeGreaterThanOrEqual(heldUntil * 1000);
+            }
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 
@@ -312,11 +467,15 @@ describe("several functions and one queue that folds by deduplication id", () =>
         for (const [index, { by, what, cidr, afterMs }] of steps.entries()) {
           now += afterMs;
           const one = folds[by];
-          if (what === "unblock") await one?.sendUnblock(unblockOf(`unblock-${index}`, cidr));
+          if (what === "unblock") await one?.sendOrder(unblockOf(`unblock-${index}`, cidr));
           else await one?.send(blockOf({ cidr, reportedAt: now }));
           wanted.set(cidr, what === "block");
         }
-        const found = new Map(delivered().map(({ cidr, kind }) => [cidr.text, kind === "block"]));
+        const found = new Map(
+          delivered().flatMap((message) =>
+            "cidr" in message ? [[message.cidr.text, message.kind === "block"]] : [],
+          ),
+        );
         expect(found).toEqual(wanted);
         await unblocks.wait(LEASE_MS);
       }),
@@ -328,12 +487,12 @@ describe("several functions and one queue that folds by deduplication id", () =>
     const other = newFold();
     const slowQueue = {
       ...queue,
-      send: async (message: Message, id: string) => {
+      send: async (message: QueueMessage, id: string, lane: Lane) => {
         await other.send(blockOf());
-        await queue.send(message, id);
+        await queue.send(message, id, lane);
       },
     };
-    await createFold(slowQueue, unblocks.instance()).sendUnblock(unblockOf("unblock-1"));
+    await foldOver(unblocks.instance(), slowQueue).sendOrder(unblockOf("unblock-1"));
     await other.send(blockOf());
     await newFold().send(blockOf());
     expect(delivered().map(({ kind }) => kind)).toEqual(["block", "unblock", "block"]);
@@ -359,7 +518,7 @@ describe("the deduplication id, by which SQS folds across functions", () => {
   /** The beginning of a window of a minute. */
   const START = Math.ceil(NOW / 60_000) * 60_000;
   const id = (change: Parameters<typeof blockOf>[0] = {}) =>
-    deduplicationId(blockOf({ reportedAt: START, ...change }), 0);
+    deduplicationId(blockOf({ reportedAt: START, ...change }), NO_ORDERS);
 
   test("is equal for equal reports in one window, whatever else differs", () => {
     expect(id({ reportedAt: START + 59_999 })).toBe(id());
@@ -379,7 +538,8 @@ describe("the deduplication id, by which SQS folds across functions", () => {
   });
 
   test("differs after an unblock", () => {
-    expect(deduplicationId(blockOf(), 1)).not.toBe(deduplicationId(blockOf(), 0));
+    const after = { ...NO_ORDERS, unblocks: 1 };
+    expect(deduplicationId(blockOf(), after)).not.toBe(deduplicationId(blockOf(), NO_ORDERS));
   });
 
   test("is the message's own where the unblocks are not known", () => {

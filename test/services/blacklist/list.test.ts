@@ -9,7 +9,7 @@ import { wafRecord } from "../../../shared/targets/wafIpSet/record.ts";
 import { blockOf } from "../../support/blocks.ts";
 import { ACL, bearer, startEndpoint } from "../../support/endpoint.ts";
 import { NOW, type ReportChange } from "../../support/reports.ts";
-import { DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../support/tokens.ts";
+import { DETECTOR_TOKEN, OPERATOR_TOKEN, READER_TOKEN } from "../../support/tokens.ts";
 
 type Listed = { cidr: string; state: string; ruleNumber: number | null };
 
@@ -373,7 +373,9 @@ describe("one address", () => {
 });
 
 describe("who asks", () => {
-  test("must be an operator", async () => {
+  test("must be an operator or a reader", async () => {
+    const asReader = { headers: bearer(READER_TOKEN) };
+    expect(await endpoint.call("GET", "/blacklist", asReader)).toMatchObject({ status: 200 });
     const asDetector = { headers: bearer(DETECTOR_TOKEN) };
     expect(await endpoint.call("GET", "/blacklist", asDetector)).toMatchObject({
       status: 403,
@@ -382,10 +384,10 @@ describe("who asks", () => {
     expect(await endpoint.call("GET", "/blacklist")).toMatchObject({ status: 401 });
   });
 
-  test("may only read: other methods are refused", async () => {
+  test("may read, and an operator may undo: other methods are refused", async () => {
     expect(await endpoint.call("POST", "/blacklist", asOperator)).toMatchObject({
       status: 405,
-      headers: { allow: "GET" },
+      headers: { allow: "GET, DELETE" },
     });
   });
 

@@ -1,5 +1,7 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { MAX_HOLDS } from "../../../shared/aws/table/orders.ts";
+import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { blockOf } from "../../support/blocks.ts";
 import { bearer, queueDown, startEndpoint } from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
@@ -66,13 +68,13 @@ test("one that is queued but could not be announced says so, and the log tells w
   const log = new Logger({ logLevel: "SILENT" });
   const told = jest.spyOn(log, "error");
   endpoint = startEndpoint({ log });
-  const { unblockCount } = endpoint.table;
-  const { increment } = unblockCount;
-  unblockCount.increment = async () => {
-    unblockCount.increment = async () => {
+  const { orders } = endpoint.table;
+  const { countUnblock } = orders;
+  orders.countUnblock = async () => {
+    orders.countUnblock = async () => {
       throw new Error("The table went down.");
     };
-    return increment();
+    return countUnblock();
   };
   const { status, body } = await unblock("ip=203.0.113.1");
   expect([status, body.error.message]).toEqual([503, expect.stringContaining("is queued")]);
@@ -88,6 +90,74 @@ test("a range that is too wide to block may be unblocked: it may be from before"
 });
 
 describe("a hold", () => {
+  const withHold = (query = "hold=600") => unblock(`ip=203.0.113.1&${query}`);
+
+  test("stands before the unblock is queued", async () => {
+    const { send } = endpoint.queue;
+    let standing: unknown[] = [];
+    endpoint.queue.send = async (...parts) => {
+      standing = [...endpoint.table.holds.values()];
+      return send(...parts);
+    };
+    expect(await withHold()).toMatchObject({ status: 202 });
+    expect(standing).toMatchObject([
+      { cidr: { text: "203.0.113.1/32" }, requestedAt: NOW, until: NOW / 1000 + 600 },
+    ]);
+  });
+
+  test("is none where none is asked for", async () => {
+    await withHold("hold=0");
+    expect(endpoint.table.holds.size).toBe(0);
+  });
+
+  test("goes where its unblock could not be queued", async () => {
+    endpoint.queue.failure = queueDown();
+    expect(await withHold()).toMatchObject({ status: 503 });
+    expect(endpoint.table.holds.size).toBe(0);
+  });
+
+  test("stays where its unblock is queued and could not be announced", async () => {
+    const { send } = endpoint.queue;
+    endpoint.queue.send = async (...parts) => {
+      await send(...parts);
+      endpoint.table.isUnreadable = true;
+    };
+    expect(await withHold()).toMatchObject({ status: 503 });
+    expect(endpoint.table.holds.size).toBe(1);
+  });
+
+  test("gives way to a newer one, and the unblock is queued all the same", async () => {
+    const newer = { cidr: parseCidr("203.0.113.1"), requestedAt: NOW + 1, until: NOW / 1000 + 1 };
+    endpoint.table.holds.set("203.0.113.1/32", newer);
+    expect(await withHold()).toMatchObject({ status: 202 });
+    expect([...endpoint.table.holds.values()]).toEqual([newer]);
+  });
+
+  test("that cannot be written is 503, and nothing is queued", async () => {
+    endpoint.table.orders.hold = async () => {
+      throw new Error("The table is down.");
+    };
+    expect(await withHold()).toMatchObject({ status: 503 });
+    expect(endpoint.messages()).toEqual([]);
+  });
+
+  test("is one of so many that may be in force; the address's own and ended ones do not count", async () => {
+    const put = (index: number, until: number) => {
+      const cidr = parseCidr(`198.51.${index >> 8}.${index & 255}`);
+      endpoint.table.holds.set(cidr.text, { cidr, requestedAt: NOW, until });
+    };
+    put(MAX_HOLDS, NOW / 1000);
+    for (let index = 0; index < MAX_HOLDS - 1; index++) put(index, NOW / 1000 + 60);
+    expect(await withHold()).toMatchObject({ status: 202 });
+    expect(await withHold()).toMatchObject({ status: 202 });
+    expect(await unblock("ip=203.0.113.2&hold=600")).toMatchObject({
+      status: 429,
+      headers: { "retry-after": expect.stringMatching(/^\d+$/) },
+      body: { error: { code: "too_many_holds" } },
+    });
+    expect(await unblock("ip=203.0.113.2")).toMatchObject({ status: 202 });
+  });
+
   const holdOf = async (query = "") => {
     expect(await unblock(`ip=203.0.113.1${query}`)).toMatchObject({ status: 202 });
     return endpoint.messages().map((message) => "holdUntil" in message && message.holdUntil);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { cidrOf, RANGES } from "../../support/ranges.ts";
+import { contains } from "../../../shared/domain/cidr.ts";
+import { ADDRESSES, cidrOf, RANGES } from "../../support/ranges.ts";
 import { lagMs, protectAll, World } from "./world.ts";
 
 /** Histories per property; the issue of ranking asks for 10,000 in `npm test`. */
@@ -81,7 +82,11 @@ const quota = fc.option(fc.integer({ min: 1, max: 4 }), { nil: 100, freq: 1 });
 /** Our first rule number to begin with: before all of a person's allows, or after some. */
 const first = fc.constantFrom(1, 4, 9);
 
-async function play(world: World, events: readonly Event[]): Promise<void> {
+async function play(
+  world: World,
+  events: readonly Event[],
+  leastPrefixOf: (cidr: string) => number = () => 16,
+): Promise<void> {
   for (const event of events) {
     world.now += 1; // no two reports at the same moment
     switch (event.kind) {
@@ -95,6 +100,7 @@ async function play(world: World, events: readonly Event[]): Promise<void> {
           detector: "d",
           weight: 1,
           byOperator: false,
+          leastPrefix: leastPrefixOf(event.cidr),
           requestId: "r",
           count: 1,
         });
@@ -196,6 +202,41 @@ describe("converge, over random histories of blocks, expiries, unblocks, allows,
         expect(world.calls).toHaveLength(calls);
       }),
       { numRuns: Math.min(RUNS, 1000) },
+    );
+  }, 120_000);
+
+  test("covers nobody who is spared, and nothing wider than those may ask for who want what is in it", async () => {
+    const allowance = fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 9 });
+    const spared = fc.array(fc.constantFrom(...ADDRESSES), { maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(history, allowance, spared, async (events, allowance, spared) => {
+        const world = new World();
+        world.maxInnocents = 4;
+        world.sources = { recent: async () => spared };
+        const leastPrefixOf = (text: string) => {
+          const { prefix, first } = cidrOf(text);
+          return prefix - (allowance[Number(first % BigInt(allowance.length))] ?? 0);
+        };
+        await play(world, events, leastPrefixOf);
+        await world.settle();
+        expect(world.broken).toEqual([]);
+        const wanted = world.wanted();
+        for (const text of world.denied()) {
+          const range = cidrOf(text);
+          const inside = wanted.filter((one) => contains(range, one));
+          const least = Math.min(...inside.map((one) => leastPrefixOf(one.text)));
+          const isWanted = inside.some((one) => one.text === text);
+          if (!isWanted) expect(range.prefix).toBeGreaterThanOrEqual(least);
+          const innocents = spared.filter(
+            (one) => contains(range, one) && !inside.some((own) => contains(own, one)),
+          );
+          expect(innocents).toEqual([]);
+        }
+        const calls = world.calls.length;
+        await world.converge();
+        expect(world.calls).toHaveLength(calls);
+      }),
+      { numRuns: Math.min(RUNS, 2000) },
     );
   }, 120_000);
 

@@ -1,4 +1,6 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
+import { convergeOnce } from "../../../services/enforcer/converge.ts";
+import { createLastKnown } from "../../../shared/aws/neverBlock.ts";
 import { ConflictError } from "../../../shared/aws/table/items.ts";
 import { SETTLE } from "../../../shared/targets/networkAcl/plan.ts";
 import {
@@ -7,6 +9,8 @@ import {
   TargetNotOursError,
   ThrottledError,
 } from "../../../shared/targets/target.ts";
+import { createWafIpSetTarget } from "../../../shared/targets/wafIpSet/target.ts";
+import { cidrOf } from "../../support/ranges.ts";
 import { reportOf } from "../../support/reports.ts";
 import { protectAll, slotsIn, World } from "./world.ts";
 
@@ -651,6 +655,45 @@ describe("directions", () => {
 });
 
 describe("never-block", () => {
+  test("of everything takes all of our entries out at the next converge, and no person's", async () => {
+    want(A, B, V6);
+    world.acl.ingress.set(7, { cidr: E, kind: "deny", isPersons: true });
+    await world.converge();
+    world.neverBlock = protectAll(["0.0.0.0/0", "::/0"]);
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 0, waiting: 3 });
+    expect([...world.acl.ingress.keys()]).toEqual([7]);
+    world.neverBlock = [];
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([V6, A, B].toSorted());
+  });
+
+  test("that cannot be read from a cold start on is what it was: new blocks are enforced, the listed are not", async () => {
+    world.table.ownersList = { value: B, readAt: world.now - 86_400_000 };
+    const failing = {
+      get: async () => {
+        throw new Error("Rate exceeded");
+      },
+    };
+    const log = { warn: () => {}, error: () => {} };
+    const { states } = world.table;
+    world.lastKnown = createLastKnown(
+      failing,
+      "never-block",
+      states,
+      log as never,
+      () => world.now,
+    );
+    want(A, B);
+    expect(await world.converge()).toMatchObject({ enforced: 1, isNeverBlockReadable: false });
+    expect(world.denied()).toEqual([A]);
+    world.now += 1;
+    want(C);
+    await world.converge();
+    expect(world.denied()).toEqual([A]); // a day is over: nothing new
+  });
+
   test("an address that is put on the list is unblocked at the next converge", async () => {
     want(A, B);
     await world.converge();
@@ -758,35 +801,283 @@ describe("what is reported", () => {
 });
 
 describe("expired blocks in the way", () => {
-  const ended = (length: number) => {
-    for (let i = 0; i < length; i++) wantWith(`198.51.100.${i}/32`, 10, 1);
-    world.now += 1_000;
+  const ended = (length: number, severity = 10) => {
+    for (let i = 0; i < length; i++)
+      wantWith(`198.51.${100 + (i >> 7)}.${2 * (i & 127)}/32`, severity, 1);
   };
 
-  test("are removed, a hundred at each converge, and the live ones behind them are enforced", async () => {
-    ended(150);
+  test("are named to be swept, from the strongest on, and the live ones behind them are enforced", async () => {
+    ended(26);
+    world.now += 1_000;
     wantWith(A, 1);
     await world.converge();
     expect(world.denied()).toEqual([A]);
-    expect(world.blocks.size).toBe(51);
-    await world.converge();
-    expect([...world.blocks.keys()]).toEqual([A]);
-  });
-
-  test("that cannot be removed now hold nothing up", async () => {
-    world.limit = 1;
-    ended(20);
-    wantWith(A, 1);
-    world.table.failures.set("198.51.100.3/32", new ConflictError("Another writer was faster."));
-    await world.converge();
-    expect(world.denied()).toEqual([A]);
-    expect([...world.blocks.keys()]).toEqual(["198.51.100.3/32", A]);
+    expect(world.swept).toHaveLength(1);
+    expect(world.swept[0]).toMatch(/^4#10#/);
   });
 
   test("that cost no further read are left to DynamoDB", async () => {
     ended(2);
+    world.now += 1_000;
     wantWith(A, 1);
     await world.converge();
-    expect(world.blocks.size).toBe(3);
+    expect(world.swept).toEqual([]);
+  });
+
+  describe("so many that the rest of their level is not read", () => {
+    beforeEach(async () => {
+      world.limit = 2;
+      wantWith(B, 10);
+      await world.converge();
+      ended(world.table.passed);
+      world.now += 1_000;
+    });
+
+    test("hide no block of a weaker level", async () => {
+      wantWith(A, 9);
+      await world.converge();
+      expect(world.denied()).toEqual([A, B]);
+    });
+
+    test.each([0, 10_000])(
+      "let none go that holds a place, with a margin of %d",
+      async (margin) => {
+        world.margin = margin;
+        await world.converge();
+        wantWith(A, 9);
+        await world.converge();
+        expect(world.denied()).toEqual([A, B]);
+        expect(world.calls.filter(({ kind }) => kind !== "create")).toEqual([]);
+      },
+    );
+
+    test("nor one that holds a place within a merged range", async () => {
+      const [left, right] = ["203.0.113.32/32", "203.0.113.33/32"];
+      world.margin = 0;
+      wantWith(left, 10);
+      wantWith(right, 10);
+      await world.converge();
+      const merged = [B, "203.0.113.32/31"].toSorted();
+      expect(world.denied().toSorted()).toEqual(merged);
+      ended(world.table.passed);
+      world.now += 1_000;
+      await world.converge();
+      expect(world.denied().toSorted()).toEqual(merged);
+    });
+
+    describe("in a pair of IP sets, which records no holders", () => {
+      const sets = { "edge-v4": [] as string[], "edge-v6": [] as string[] };
+      type Name = keyof typeof sets;
+      let fails: boolean;
+      beforeEach(() => {
+        sets["edge-v4"] = [];
+        fails = false;
+        // The record of a pair of sets is no JSON, which is what the table in memory copies.
+        world.table.states.write = async (id, state) => {
+          const written = { ...state, version: state.version + 1 };
+          world.table.targetStates.set(id, written);
+          return written;
+        };
+      });
+      const converge = () => {
+        const target = createWafIpSetTarget(
+          {
+            read: async (name) => ({
+              addresses: sets[name as Name].map(cidrOf),
+              lockToken: "token",
+            }),
+            async update(name, addresses) {
+              sets[name as Name] = [...addresses];
+              if (fails) throw new Error("socket hang up");
+            },
+          },
+          { id: "edge", leastSeverity: 1 },
+        );
+        return convergeOnce(world.enforcer(), target, world.now + 60_000);
+      };
+      /** So many that the strongest live one is hidden from this target too. */
+      const flood = () => {
+        for (let i = 0; i < world.table.passed; i++) wantWith(`45.0.0.${i}/32`, 10, 1);
+        world.now += 1_000;
+      };
+
+      test("they let none go that stands there, as long as it is wanted", async () => {
+        for (const { cidr } of world.blocks.values())
+          if (cidr.text !== B) world.blocks.delete(cidr.text);
+        wantWith(C, 10);
+        await converge();
+        expect(sets["edge-v4"].toSorted()).toEqual([B, C].toSorted());
+        flood();
+        wantWith(D, 9);
+        expect((await converge()).converged).toMatchObject({ enforced: 3 });
+        expect(sets["edge-v4"].toSorted()).toEqual([B, C, D].toSorted());
+        world.blocks.delete(C);
+        await converge();
+        expect(sets["edge-v4"].toSorted()).toEqual([B, D].toSorted());
+      });
+
+      test("nor one that WAF has taken without saying so", async () => {
+        for (const { cidr } of world.blocks.values())
+          if (cidr.text !== B) world.blocks.delete(cidr.text);
+        fails = true;
+        await converge();
+        fails = false;
+        flood();
+        await converge();
+        expect(sets["edge-v4"]).toEqual([B]);
+      });
+    });
+
+    test("do not keep one that has ended, or that is unblocked", async () => {
+      world.blocks.delete(B);
+      await world.converge();
+      expect(world.denied()).toEqual([]);
+    });
+  });
+});
+
+describe("an operator's order", () => {
+  const order = (mode: "enforce" | "monitor" | "off" | undefined) =>
+    world.table.orders.setMode(mode);
+  const person = { cidr: E, kind: "deny", isPersons: true } as const;
+
+  beforeEach(async () => {
+    world.directions = ["ingress", "egress"];
+    want(A, B, V6);
+    world.acl.ingress.set(7, person);
+    await world.converge();
+    world.now += SETTLE;
+  });
+
+  test("off: all of our entries leave, a person's stay, and enforce brings ours back", async () => {
+    await order("off");
+    expect(await world.converge()).toMatchObject({ enforced: 0, waiting: 3, nextEnd: undefined });
+    expect([...world.acl.ingress]).toEqual([[7, person]]);
+    expect([...world.acl.egress]).toEqual([]);
+    expect(world.state).toMatchObject({ mode: "off", enforced: 0, held: [], monitored: null });
+    await order("enforce");
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 3, waiting: 0 });
+    expect(world.denied("ingress")).toEqual([V6, A, B].toSorted());
+    expect(world.denied("egress")).toEqual([V6, A, B].toSorted());
+  });
+
+  test("stands above the deployment's own mode, either way, until it is taken back", async () => {
+    await order("monitor");
+    await world.converge();
+    expect([world.denied(), world.state.mode]).toEqual([[], "monitor"]);
+    world.mode = "monitor";
+    await order("enforce");
+    await world.converge();
+    expect([world.denied().length, world.state.mode]).toEqual([3, "enforce"]);
+    await order(undefined);
+    await world.converge();
+    expect([world.denied(), world.state.mode]).toEqual([[], "monitor"]);
+  });
+
+  test("that cannot be read fails the converge: nothing changes meanwhile", async () => {
+    world.table.orders.read = async () => {
+      throw new Error("The table is down.");
+    };
+    world.blocks.delete(A);
+    await expect(world.converge()).rejects.toThrow("The table is down.");
+    expect(world.denied()).toContain(A);
+  });
+
+  test("is shown by a target that cannot be read, too", async () => {
+    await order("off");
+    world.describeFailure = new TargetMissingError("The network ACL does not exist.");
+    await world.converge();
+    expect(world.state).toMatchObject({ mode: "off", problem: "missing" });
+  });
+});
+
+describe("who is spared in merges", () => {
+  const [left, right] = ["203.0.113.4/32", "203.0.113.6/32"];
+  const BETWEEN = "203.0.113.5/32";
+  const hold = (cidr: string, seconds = 60) =>
+    world.table.orders.hold({
+      cidr: cidrOf(cidr),
+      requestedAt: world.now,
+      until: world.now / 1000 + seconds,
+    });
+
+  beforeEach(() => {
+    world.limit = 1;
+    world.maxInnocents = 16;
+    want(left, right);
+  });
+
+  test("nobody, where nobody is known", async () => {
+    await world.converge();
+    expect(world.denied()).toEqual(["203.0.113.4/30"]);
+  });
+
+  test("an address under a hold, until its end: then the range splits no more", async () => {
+    await hold(BETWEEN);
+    await world.converge();
+    expect(world.denied()).toEqual([left]);
+    world.now += 60_000;
+    await world.converge();
+    expect(world.denied()).toEqual(["203.0.113.4/30"]);
+  });
+
+  test("an address that a caller calls from, although its range stands already", async () => {
+    await world.converge();
+    world.sources = { recent: async () => [cidrOf(BETWEEN)] };
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([left]);
+  });
+
+  test("but what is wanted itself is blocked all the same: an operator may", async () => {
+    await hold(left);
+    world.sources = { recent: async () => [cidrOf(left)] };
+    await world.converge();
+    expect(world.denied()).toEqual(["203.0.113.4/30"]);
+  });
+
+  test("everybody, while it is not known who called: nothing else is kept up", async () => {
+    world.sources = {
+      recent: async () => {
+        throw new Error("The table is down.");
+      },
+    };
+    expect(await world.converge()).toMatchObject({ enforced: 1, waiting: 1 });
+    expect(world.denied()).toEqual([left]);
+    expect(world.logged.join()).toContain("no merged range covers innocents");
+  });
+});
+
+describe("an operator's block", () => {
+  const byOperator = (cidr: string, severity: number) =>
+    world.report(
+      reportOf(cidr, { reportedAt: world.now, severity, seconds: 3_600, byOperator: true }),
+    );
+
+  test("stands above all that detectors want", async () => {
+    world.limit = 1;
+    wantWith(A, 10);
+    byOperator(B, 1);
+    await world.converge();
+    expect(world.denied()).toEqual([B]);
+  });
+
+  test("is for every target, whatever severity it is for, and is held there", async () => {
+    world.leastSeverity = 6;
+    world.limit = 1;
+    world.margin = 10_000;
+    byOperator(B, 1);
+    wantWith(A, 5);
+    await world.converge();
+    expect(world.denied()).toEqual([B]);
+    // It is no longer among what is read, and yet compared.
+    world.table.blocks.readStrongest = async () => ({
+      strongest: [],
+      expiredFrom: [],
+      isPartial: false,
+    });
+    await world.converge();
+    expect(world.denied()).toEqual([B]);
   });
 });

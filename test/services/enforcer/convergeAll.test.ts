@@ -223,6 +223,34 @@ test("where one takes its time but does not throttle, the others keep up as well
   expect(one.at).toEqual([0, 500, 1_000]);
 });
 
+describe("beside something else that the function does", () => {
+  test("keeps up with the list every half second, until that is done", async () => {
+    const one = calm("one", { enforced: 1 });
+    const { converged } = await run(all(one)(inMinutes(1), sleep(1_200)));
+    expect(one.at).toEqual([0, 500, 1_000]);
+    expect(now - NOW).toBe(1_200);
+    expect(converged.get("one")?.enforced).toBe(1);
+  });
+
+  test("ends where that fails, and at the deadline where it never ends", async () => {
+    const one = calm("one");
+    const failing = sleep(700).then(() => {
+      throw new Error("No.");
+    });
+    await run(all(one)(inMinutes(1), failing));
+    expect(one.at).toEqual([0, 500]);
+    const deadline = now + 900;
+    await run(all(calm("two"))(deadline, new Promise(() => {})));
+    expect(now).toBeLessThanOrEqual(deadline + 500);
+  });
+
+  test("looks once where that is done already", async () => {
+    const one = calm("one");
+    await run(all(one)(inMinutes(1), Promise.resolve()));
+    expect(one.at).toEqual([0]);
+  });
+});
+
 describe("when to look again", () => {
   const wakeUpAt = async (...targets: Convergence[]) =>
     (await run(all(...targets)(inMinutes(1)))).wakeUpAt;

@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { Context, DynamoDBStreamEvent, ScheduledEvent, SQSEvent } from "aws-lambda";
 import * as clients from "../../../shared/aws/clients.ts";
+import * as parameters from "../../../shared/aws/parameters.ts";
 import * as blocks from "../../../shared/aws/table/blocks.ts";
 import * as offenders from "../../../shared/aws/table/offenders.ts";
+import * as orders from "../../../shared/aws/table/orders.ts";
 import * as targetStates from "../../../shared/aws/table/targetStates.ts";
 import * as ec2 from "../../../shared/targets/networkAcl/ec2.ts";
 import { TargetMissingError, ThrottledError } from "../../../shared/targets/target.ts";
+import { blockOf } from "../../support/blocks.ts";
 import { captureOutput } from "../../support/output.ts";
 import { NOW, reportOf } from "../../support/reports.ts";
 import { insertOf, removalOf, TTL } from "../../support/streamRecords.ts";
@@ -15,6 +18,8 @@ import { ACL_ID, World } from "./world.ts";
 
 let world: World;
 let output: ReturnType<typeof captureOutput>;
+/** What the parameter store fails with. */
+let storeFailure: Error | undefined;
 /** The wake-ups that were left: after how many seconds they come. */
 let wakeUps: (number | undefined)[];
 
@@ -33,6 +38,13 @@ jest.unstable_mockModule("../../../shared/aws/table/offenders.ts", () => ({
   ...offenders,
   createOffenders: () => portOf(() => world.table.offenders),
 }));
+jest.unstable_mockModule("../../../shared/aws/table/orders.ts", () => ({
+  ...orders,
+  createOrderBook: () => portOf(() => world.enforcer().orders),
+}));
+jest.unstable_mockModule("../../../shared/aws/table/sources.ts", () => ({
+  createSources: () => portOf(() => world.enforcer().sources),
+}));
 jest.unstable_mockModule("../../../shared/targets/networkAcl/ec2.ts", () => ({
   ...ec2,
   createNetworkAcl: () => portOf(() => world.networkAcl()),
@@ -46,7 +58,13 @@ jest.unstable_mockModule("../../../shared/aws/clients.ts", () => ({
   }),
 }));
 jest.unstable_mockModule("../../../shared/aws/parameters.ts", () => ({
-  createParameters: () => ({ get: async () => "none" }),
+  ...parameters,
+  createParameters: () => ({
+    async get() {
+      if (storeFailure) throw storeFailure;
+      return "none";
+    },
+  }),
 }));
 jest.spyOn(Date, "now").mockImplementation(() => world?.now ?? NOW);
 Object.assign(process.env, {
@@ -75,6 +93,7 @@ const SECOND = NOW / 1000;
 beforeEach(() => {
   world = new World();
   wakeUps = [];
+  storeFailure = undefined;
   output = captureOutput();
 });
 afterEach(() => output.restore());
@@ -98,6 +117,22 @@ const metrics = () =>
       .filter((line) => line.includes('"_aws"'))
       .map((line) => JSON.parse(line)),
   );
+
+describe("while the parameter store cannot be read", () => {
+  beforeEach(() => {
+    storeFailure = new Error("Rate exceeded");
+  });
+
+  // First of all that read the list in this process, which has read none yet.
+  test("the list that was read last holds, and an alarm hears of it", async () => {
+    world.table.ownersList = { value: A, readAt: NOW - 3_600_000 };
+    want(A);
+    want(B);
+    await handler(schedule, context());
+    expect(world.denied()).toEqual([B]);
+    expect(metrics()).toMatchObject({ NeverBlockUnreadable: 1 });
+  });
+});
 
 describe("whatever wakes it, it converges", () => {
   test.each<[string, () => Promise<void>]>([
@@ -126,6 +161,7 @@ describe("whatever wakes it, it converges", () => {
       NeverBlockUnreadable: 0,
       TargetMissing: 0,
       TargetFailed: 0,
+      OffendersForgotten: 0,
     });
   });
 
@@ -159,18 +195,41 @@ describe("a block that left the table", () => {
     expect([...world.table.strikes]).toEqual([[A, 3]]);
   });
 
-  test("that cannot be remembered now is delivered again, and keeps nothing from being enforced", async () => {
-    world.table.offenders.remember = async () => {
-      throw new Error("The table is down.");
+  test("that cannot be remembered is forgotten, which is counted, and keeps nothing from being enforced", async () => {
+    const { remember } = world.table.offenders;
+    world.table.offenders.remember = async (ended, memory) => {
+      if (ended.cidr.text === A) throw new Error("The table is down.");
+      await remember(ended, memory);
     };
-    // Meanwhile the event loop turns, so that a promise that nobody awaits yet would be noticed.
-    const { state } = world;
-    world.table.states.read = () => new Promise((resolve) => setImmediate(resolve, state));
     want(B);
-    const woken = wake(removalOf(endedOf(A, 3), SECOND, TTL));
-    await expect(woken).rejects.toThrow("The table is down.");
+    await wake(
+      removalOf(endedOf(A, 3), SECOND, TTL),
+      removalOf(endedOf("203.0.113.9/32", 2), SECOND, TTL),
+    );
     expect(world.denied()).toEqual([B]);
+    expect([...world.table.strikes]).toEqual([["203.0.113.9/32", 2]]);
+    expect(metrics()).toMatchObject({ OffendersForgotten: 1 });
+    expect(output.text()).toContain("Offenders are forgotten");
   });
+});
+
+test("what begins while many are remembered does not wait for that", async () => {
+  let isBegun = () => {};
+  const begun = new Promise<void>((resolve) => {
+    isBegun = resolve;
+  });
+  let deniedMeanwhile: string[] = [];
+  world.table.offenders.remember = async () => {
+    await begun;
+    await new Promise((resolve) => setTimeout(resolve, 900));
+    deniedMeanwhile = world.denied();
+  };
+  const woken = wake(removalOf(endedOf(A, 3), SECOND, TTL));
+  await new Promise(setImmediate);
+  want(B);
+  isBegun();
+  await woken;
+  expect(deniedMeanwhile).toEqual([B]);
 });
 
 describe("a target that is gone", () => {
@@ -198,6 +257,30 @@ describe("a wake-up", () => {
     world.report(reportOf(B, { reportedAt: world.now, seconds: 60 }));
     await handler(schedule, context());
     expect(wakeUps).toEqual([60]);
+  });
+
+  test("is left for the next second where expired blocks are left to be removed", async () => {
+    world.now += 1.5 * 3_600_000;
+    const { now } = world;
+    for (let i = 0; i < 60; i++) {
+      const change = { reportedAt: now - 61_000, seconds: 60 };
+      world.blocks.set(`198.51.100.${i}/32`, blockOf(`198.51.100.${i}/32`, change));
+    }
+    world.table.sweptPage = 10;
+    const { removeExpired } = world.table.blocks;
+    world.table.blocks.removeExpired = async (from, at) => {
+      await new Promise(setImmediate);
+      world.now += 400;
+      return removeExpired(from, at);
+    };
+    await handler(schedule, context());
+    expect(wakeUps).toEqual([1]);
+    expect(world.blocks.size).toBe(30);
+    wakeUps = [];
+    await handler(schedule, context());
+    expect([world.blocks.size, wakeUps]).toEqual([0, [1]]);
+    await handler(schedule, context());
+    expect([world.blocks.size, wakeUps]).toEqual([0, [1]]);
   });
 
   test("is not left where nothing is to come", async () => {

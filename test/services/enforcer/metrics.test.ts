@@ -20,9 +20,14 @@ const ALL_ZERO = {
   TargetMissing: 0,
   Unassociated: 0,
   TargetFailed: 0,
+  OffendersForgotten: 0,
 };
 
-function metricsOf(targets: Record<string, Partial<Converged>>, failed: string[] = []) {
+function metricsOf(
+  targets: Record<string, Partial<Converged>>,
+  failed: string[] = [],
+  forgotten = 0,
+) {
   const counts: Record<string, number> = {};
   const addMetric = (name: string, unit: string, count: number) => {
     expect(unit).toBe("Count");
@@ -37,6 +42,7 @@ function metricsOf(targets: Record<string, Partial<Converged>>, failed: string[]
       ),
       failed: new Map(failed.map((id) => [id, new Error("No.")])),
     },
+    forgotten,
   );
   return counts;
 }
@@ -62,6 +68,10 @@ test("the counts of all targets are added up", () => {
     NeverBlockUnreadable: 1,
     TargetFailed: 2,
   });
+});
+
+test("offenders that are forgotten are counted", () => {
+  expect(metricsOf({}, [], 7)).toEqual({ ...ALL_ZERO, OffendersForgotten: 7 });
 });
 
 test("targets count by the problem that they have", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import type { DynamoDBRecord, ScheduledEvent, SQSRecord } from "aws-lambda";
-import { removalsIn } from "../../../services/enforcer/removals.ts";
+import { rememberEnded, removalsIn } from "../../../services/enforcer/removals.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { insertOf, removalOf, TTL } from "../../support/streamRecords.ts";
 
@@ -69,4 +69,51 @@ test.each<[string, Parameters<typeof removalsIn>[0]]>([
   ["the schedule", { "detail-type": "Scheduled Event" } as ScheduledEvent],
 ])("%s: no removals", (_what, event) => {
   expect(removalsIn(event)).toEqual([]);
+});
+
+describe("remembering those that have ended", () => {
+  const ended = (count: number) =>
+    removalsOf(...Array.from({ length: count }, () => removalOf(ITEM, END, TTL)));
+  const lines: string[] = [];
+  const log = { error: (line: unknown) => void lines.push(String(line)) } as never;
+  const remember = (
+    removals: ReturnType<typeof ended>,
+    write: () => Promise<void>,
+    { until = 1, clock = (): number => 0 } = {},
+  ) => rememberEnded(removals, { remember: write }, 60, until, { log, clock });
+
+  test("writes each once, a bounded number at a time, and leaves the others out", async () => {
+    let [written, now, most] = [0, 0, 0];
+    const write = async () => {
+      most = Math.max(most, ++now);
+      await new Promise(setImmediate);
+      now--;
+      written++;
+    };
+    const byHand = removalsOf(removalOf(ITEM, END - 1));
+    expect(await remember([...ended(1_000), ...byHand], write)).toBe(0);
+    expect([written, most, lines]).toEqual([1_000, 25, []]);
+  });
+
+  test("ends soon where the table fails, and says how many are forgotten", async () => {
+    let asked = 0;
+    const write = async () => {
+      asked++;
+      throw new Error("The table is down.");
+    };
+    expect(await remember(ended(1_000), write)).toBe(1_000);
+    expect(asked).toBeLessThanOrEqual(50);
+    expect(lines).toEqual(["Offenders are forgotten"]);
+  });
+
+  test("begins none once its time is up", async () => {
+    let now = 0;
+    const write = async () => {
+      await new Promise(setImmediate);
+      now++;
+    };
+    const forgotten = await remember(ended(100), write, { until: 25, clock: (): number => now });
+    expect(forgotten).toBe(100 - now);
+    expect(now).toBeLessThan(50);
+  });
 });

@@ -63,6 +63,14 @@ export class World {
   mode: Enforcer["mode"] = "enforce";
   directions: readonly Direction[] = ["ingress"];
   neverBlock: NeverBlock | undefined = [];
+  isNeverBlockCurrent = true;
+  /** The port itself, where a test brings its own. */
+  lastKnown: Enforcer["neverBlock"] | undefined;
+  /** Where callers have called from lately. */
+  sources: Enforcer["sources"] = { recent: async () => [] };
+  /** What a converge asks to be swept, rank by rank. */
+  readonly swept: string[] = [];
+  sweeper: Enforcer["sweeper"] = { begin: (from) => void this.swept.push(...from) };
   /** Undefined where EC2 does not tell. */
   vpcCidrs: readonly string[] | undefined = [];
   /** DescribeNetworkAcls shows the ACL as it was that long ago. */
@@ -113,7 +121,7 @@ export class World {
 
   report(report: Report): void {
     const { text } = report.cidr;
-    const policy = { escalation: { factor: 1, max: 1 }, halfLife: 300_000 };
+    const policy = { escalation: { factor: 1, max: 1 }, threshold: 0, halfLife: 300_000 };
     const next = applyReport(this.blocks.get(text), report, 0, policy, this.now);
     if (next) this.blocks.set(text, { ...next, wake: false });
   }
@@ -264,15 +272,20 @@ export class World {
 
   /** The enforcer over this world. */
   enforcer(): Enforcer {
-    const { blocks, states } = this.table;
+    const { blocks, states, orders } = this.table;
     const line = (message: unknown) => void this.logged.push(String(message));
     return {
+      blocks,
+      orders,
+      sources: this.sources,
+      sweeper: this.sweeper,
       // Writes to the table are steps.
-      blocks: { ...blocks, remove: (block) => this.step(() => blocks.remove(block)) },
       states: { ...states, write: (id, state) => this.step(() => states.write(id, state)) },
       neverBlock: async (vpcCidrs) => {
+        if (this.lastKnown) return this.lastKnown(vpcCidrs);
         if (!this.neverBlock) throw new Error("unreadable");
-        return [...this.neverBlock, ...protectAll(vpcCidrs)];
+        const list = [...this.neverBlock, ...protectAll(vpcCidrs)];
+        return { list, isCurrent: this.isNeverBlockCurrent };
       },
       mode: this.mode,
       log: { info: line, warn: line, error: line, debug: line } as unknown as Logger,

@@ -21,6 +21,8 @@ const reports = (detector: string, change: Change & { cidr?: string; at?: number
   return worker.process([message], NOW + at);
 };
 
+const reporters = () => Object.keys(worker.table.blockItems.get(A)?.reports ?? {}).toSorted();
+
 describe("without a threshold", () => {
   test("any one detector's report is enough, whatever it weighs", async () => {
     worker = startWorker();
@@ -37,19 +39,19 @@ describe("an address", () => {
     await reports("elastalert", { at: 1_000 });
     expect(worker.blocked()).toEqual([A]);
     expect(worker.table.blockItems.get(A)).toMatchObject({
-      detectors: ["suricata", "elastalert"],
+      reports: { suricata: expect.anything(), elastalert: expect.anything() },
       hits: 2,
       firstSeenAt: NOW,
       lastSeenAt: NOW + 1_000,
     });
   });
 
-  test("has the longest expiry and the greatest severity of all who reported", async () => {
+  test("has the end and the severity that reports of enough weight ask for", async () => {
     await reports("suricata", { severity: 9, seconds: 7_200, reason: "brute force" });
     await reports("elastalert", { severity: 3, seconds: 60, reason: "noise" });
     expect(worker.table.blockItems.get(A)).toMatchObject({
-      severity: 9,
-      expiresAt: NOW / 1000 + 7_200,
+      severity: 3,
+      expiresAt: NOW / 1000 + 60,
       reason: "brute force",
     });
   });
@@ -119,7 +121,7 @@ describe("the window", () => {
     await reports("falco", { at: 400_000 });
     expect(worker.blocked()).toEqual([]);
     await reports("suricata", { at: 450_000 });
-    expect(worker.table.blockItems.get(A)?.detectors).toEqual(["elastalert", "falco", "suricata"]);
+    expect(reporters()).toEqual(["elastalert", "falco", "suricata"]);
   });
 
   test("is held open by a detector that reports again", async () => {
@@ -136,13 +138,15 @@ describe("no corroboration is asked", () => {
     expect(worker.blocked()).toEqual([A]);
   });
 
-  test("for a block that lasts: one detector extends it", async () => {
-    await reports("night-shift", { byOperator: true });
+  test("for a block that lasts, but for what it is more severe or longer than", async () => {
+    await reports("night-shift", { byOperator: true, seconds: 60 });
     await reports("suricata", { at: 1_000, severity: 9, seconds: 7_200 });
-    expect(worker.table.blockItems.get(A)).toMatchObject({
-      severity: 9,
-      expiresAt: NOW / 1000 + 1 + 7_200,
-    });
+    await reports("a-stolen-token", { at: 1_000, weight: 0, severity: 10, seconds: 7_200 });
+    const own = { severity: 5, expiresAt: NOW / 1000 + 60 };
+    expect(worker.table.blockItems.get(A)).toMatchObject({ ...own, hits: 3 });
+    await reports("elastalert", { at: 2_000, severity: 8, seconds: 3_600 });
+    const both = { severity: 8, expiresAt: NOW / 1000 + 2 + 3_600 };
+    expect(worker.table.blockItems.get(A)).toMatchObject({ ...both, hits: 4 });
     expect(worker.table.suspects.size).toBe(0);
   });
 
@@ -160,7 +164,7 @@ describe("what was reported is forgotten", () => {
   test("by an unblock", async () => {
     await reports("suricata");
     await worker.process([unblockMessage(A)]);
-    await reports("elastalert");
+    await reports("elastalert", { at: 1 });
     expect(worker.blocked()).toEqual([]);
   });
 
@@ -169,7 +173,7 @@ describe("what was reported is forgotten", () => {
     await worker.process([blockMessage(A, { detector: "falco", seconds: 10 })], NOW + 10_000);
     expect(worker.blocked()).toEqual([]);
     await reports("elastalert", { at: 20_000 });
-    expect(worker.table.blockItems.get(A)?.detectors).toEqual(["suricata", "elastalert"]);
+    expect(reporters()).toEqual(["elastalert", "suricata"]);
   });
 
   test("not by a batch that is delivered again", async () => {

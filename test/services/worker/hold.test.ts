@@ -34,6 +34,16 @@ describe("after an unblock with a hold", () => {
     expect(worker.blocked()).toEqual([B]);
   });
 
+  test("no wider report covers the address either, but an operator's", async () => {
+    await unblocked();
+    const wider = (change: Parameters<typeof blockMessage>[1] = {}) =>
+      blockMessage("203.0.113.0/31", { reportedAt: NOW + 1, ...change });
+    await worker.process([wider()], NOW + 1);
+    expect(worker.blocked()).toEqual([]);
+    await worker.process([wider({ byOperator: true, detector: "night-shift" })], NOW + 1);
+    expect(worker.blocked()).toEqual(["203.0.113.0/31"]);
+  });
+
   test("it holds within the batch as well", async () => {
     await worker.process([report(), unblockMessage(A, NOW, HOLD), report(1)], NOW + 1);
     expect(worker.blocked()).toEqual([]);
@@ -52,8 +62,8 @@ describe("after an unblock with a hold", () => {
   test("delivered again it changes nothing", async () => {
     await reported();
     for (let delivery = 0; delivery < 2; delivery++) await unblocked();
-    const unblock = { requestedAt: NOW, holdUntil: NOW / 1000 + HOLD };
-    expect(worker.table.unblocks).toEqual(new Map([[A, unblock]]));
+    expect(worker.table.unblocks).toEqual(new Map([[A, { requestedAt: NOW }]]));
+    expect([...worker.table.holds.values()]).toMatchObject([{ until: NOW / 1000 + HOLD }]);
   });
 });
 
@@ -68,7 +78,11 @@ describe("a hold is lifted", () => {
 
   test("by an operator in the very batch that set it", async () => {
     await worker.process(
-      [unblockMessage(A, NOW, HOLD), report(1, { byOperator: true }), report(2)],
+      [
+        unblockMessage(A, NOW, HOLD),
+        report(1, { byOperator: true, detector: "night-shift" }),
+        report(2),
+      ],
       NOW + 2,
     );
     expect(worker.table.blockItems.get(A)?.hits).toBe(2);

@@ -59,7 +59,8 @@ describe.each([
   test("counts it though an unblock comes first", async () => {
     await reported();
     end({ isDeleted });
-    await worker.process([unblockMessage(A, now), blockMessage(A, { reportedAt: now })], now);
+    const messages = [unblockMessage(A, now), blockMessage(A, { reportedAt: now + 1 })];
+    await worker.process(messages, now + 1);
     expect(current()?.strikes).toBe(2);
   });
 });

@@ -1,6 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { createNeverBlock, readNeverBlock } from "../../../shared/aws/neverBlock.ts";
+import {
+  createLastKnown,
+  createNeverBlock,
+  parseNeverBlock,
+} from "../../../shared/aws/neverBlock.ts";
 import { InvalidAddressError, parseCidr } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
 
@@ -14,14 +18,12 @@ const storing = (value: string | Error) => ({
     return value;
   },
 });
+const log = { error: () => {} };
 const whyNot = (list: NeverBlock, cidr: string) => protectedBy(list, parseCidr(cidr))?.why;
 
-describe("readNeverBlock", () => {
+describe("parseNeverBlock", () => {
   test("is the special ranges, the owner's list and the VPC's own ranges", async () => {
-    const list = await readNeverBlock(storing("203.0.113.9, 2001:db8:1::/48"), NAME, [
-      "11.0.0.0/16",
-      "2600:1f18::/56",
-    ]);
+    const list = parseNeverBlock("203.0.113.9, 2001:db8:1::/48", ["11.0.0.0/16", "2600:1f18::/56"]);
     expect(whyNot(list, "10.0.0.1")).toBe("private range");
     expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
     expect(whyNot(list, "2001:db8:1:2::/64")).toBe("on the never-block list");
@@ -36,7 +38,7 @@ describe("readNeverBlock", () => {
     " 203.0.113.9 ,\n\t203.0.113.10,, ",
     "none,203.0.113.9,203.0.113.10",
   ])("takes commas and white space between addresses: %j", async (value) => {
-    const list = await readNeverBlock(storing(value), NAME, []);
+    const list = parseNeverBlock(value, []);
     expect(list.slice(SPECIAL_RANGES.length).map(({ cidr }) => cidr.text)).toEqual([
       "203.0.113.9/32",
       "203.0.113.10/32",
@@ -44,20 +46,15 @@ describe("readNeverBlock", () => {
   });
 
   test.each(["none", "", " , "])("%j is an empty list", async (value) => {
-    expect(await readNeverBlock(storing(value), NAME, [])).toEqual(SPECIAL_RANGES);
+    expect(parseNeverBlock(value, [])).toEqual(SPECIAL_RANGES);
   });
 
   test.each(["office", "203.0.113.9,203.0.113", "203.0.113.9;203.0.113.10", "203.0.113.09"])(
     "a list that cannot be trusted, %j, is not taken for a shorter one",
     async (value) => {
-      await expect(readNeverBlock(storing(value), NAME, [])).rejects.toThrow(InvalidAddressError);
+      expect(() => parseNeverBlock(value, [])).toThrow(InvalidAddressError);
     },
   );
-
-  test("a store that fails is no empty list either", async () => {
-    const failing = storing(new Error("The parameter store is down."));
-    await expect(readNeverBlock(failing, NAME, [])).rejects.toThrow("The parameter store is down.");
-  });
 });
 
 describe("createNeverBlock", () => {
@@ -76,7 +73,7 @@ describe("createNeverBlock", () => {
   };
 
   test("has the ranges of all recorded networks, which it does not read each time", async () => {
-    const neverBlock = createNeverBlock(storing("none"), NAME, states);
+    const neverBlock = createNeverBlock(storing("none"), NAME, states, log, Date.now);
     vpcCidrs = ["11.0.0.0/16", "2600:1f18::/56"];
     for (const own of ["11.0.0.1", "2600:1f18::1"]) {
       expect(whyNot(await neverBlock(), own)).toBe("the VPC's own range");
@@ -99,7 +96,7 @@ describe("createNeverBlock", () => {
     });
 
     test("is the owner's list, and reads the networks again two seconds later", async () => {
-      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states);
+      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states, log, Date.now);
       vpcCidrs = new Error("The table is down.");
       const list = await neverBlock();
       expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
@@ -113,7 +110,7 @@ describe("createNeverBlock", () => {
     });
 
     test("has the VPC's ranges that it knew before", async () => {
-      const neverBlock = createNeverBlock(storing("none"), NAME, states);
+      const neverBlock = createNeverBlock(storing("none"), NAME, states, log, Date.now);
       await neverBlock();
       vpcCidrs = new Error("The table is down.");
       for (const age of [60_001, 2_001, 2_001]) {
@@ -125,13 +122,119 @@ describe("createNeverBlock", () => {
   });
 
   test("fails while the owner's list cannot be read, whatever the networks are", async () => {
-    const neverBlock = createNeverBlock(storing(new Error("The store is down.")), NAME, states);
+    const neverBlock = createNeverBlock(
+      storing(new Error("The store is down.")),
+      NAME,
+      states,
+      log,
+      Date.now,
+    );
     await expect(neverBlock()).rejects.toThrow("The store is down.");
   });
 
   test("is the special ranges and the owner's list before the first converge", async () => {
     vpcCidrs = [];
-    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states);
+    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states, log, Date.now);
     expect((await neverBlock()).length).toBe(SPECIAL_RANGES.length + 1);
+  });
+});
+
+describe("createLastKnown", () => {
+  const HOUR = 3_600_000;
+  let now: number;
+  let stored: string | Error;
+  let inTable: { value: string; readAt: number } | undefined;
+  let writes: number;
+  let logged: string[];
+  beforeEach(() => {
+    now = 1_800_000_000_000;
+    stored = "203.0.113.9";
+    inTable = undefined;
+    writes = 0;
+    logged = [];
+  });
+  const down = new Error("Rate exceeded");
+  const states = {
+    readOwnersList: async () => inTable,
+    async writeOwnersList(list: NonNullable<typeof inTable>) {
+      writes++;
+      inTable = list;
+    },
+  };
+  const line = (message: unknown) => void logged.push(String(message));
+  const log = { warn: line, error: line } as never;
+  /** An instance that has read nothing yet. */
+  const instance = (table = states) =>
+    createLastKnown({ get: (name) => storing(stored).get(name) }, NAME, table, log, () => now);
+  const isListed = async (neverBlock: ReturnType<typeof instance>, cidr = "203.0.113.9") => {
+    const { list, isCurrent } = await neverBlock(["11.0.0.0/16"]);
+    expect(whyNot(list, "11.0.0.1")).toBe("the VPC's own range");
+    return [whyNot(list, cidr) === "on the never-block list", isCurrent];
+  };
+
+  test("is the list as the store has it, and is recorded where it changes, or once an hour", async () => {
+    const neverBlock = instance();
+    expect(await isListed(neverBlock)).toEqual([true, true]);
+    now += HOUR - 1;
+    await neverBlock([]);
+    expect([writes, inTable]).toEqual([1, { value: "203.0.113.9", readAt: now - HOUR + 1 }]);
+    now += 1;
+    await neverBlock([]);
+    expect(writes).toBe(2);
+    stored = "203.0.113.10";
+    expect(await isListed(neverBlock)).toEqual([false, true]);
+    expect([writes, inTable?.value]).toEqual([3, "203.0.113.10"]);
+  });
+
+  test.each([
+    ["an instance that has read it", (warm: ReturnType<typeof instance>) => warm],
+    ["one that never has", () => instance()],
+  ])("while the store cannot be read, is what was read last, for a day: %s", async (_who, of) => {
+    const warm = instance();
+    await warm([]);
+    stored = down;
+    const neverBlock = of(warm);
+    now += 24 * HOUR;
+    expect(await isListed(neverBlock)).toEqual([true, false]);
+    expect(logged).toEqual(["The never-block list cannot be read"]);
+    now += 1;
+    await expect(neverBlock([])).rejects.toThrow(down);
+    stored = "none";
+    expect(await isListed(neverBlock)).toEqual([false, true]);
+  });
+
+  test("fails where nothing was ever read, or the table fails too: no list is no empty list", async () => {
+    stored = down;
+    await expect(instance()([])).rejects.toThrow(down);
+    const readOwnersList = async () => {
+      throw new Error("The table is down.");
+    };
+    await expect(instance({ ...states, readOwnersList })([])).rejects.toThrow("The table is down.");
+  });
+
+  test("a list that cannot be trusted is not recorded, nor does the one before it hold", async () => {
+    const neverBlock = instance();
+    await neverBlock([]);
+    stored = "office";
+    await expect(neverBlock([])).rejects.toThrow(InvalidAddressError);
+    expect(inTable?.value).toBe("203.0.113.9");
+  });
+
+  test("holds though it cannot be recorded, which is tried again", async () => {
+    const { writeOwnersList } = states;
+    let isDown = true;
+    const table = {
+      ...states,
+      async writeOwnersList(list: NonNullable<typeof inTable>) {
+        if (isDown) throw new Error("The table is down.");
+        await writeOwnersList(list);
+      },
+    };
+    const neverBlock = instance(table);
+    expect(await isListed(neverBlock)).toEqual([true, true]);
+    expect(logged).toEqual(["The never-block list could not be recorded"]);
+    isDown = false;
+    await neverBlock([]);
+    expect(writes).toBe(1);
   });
 });

@@ -89,6 +89,14 @@ describe("a store that fails", () => {
     expect(asked).toEqual(["one", "other"]);
   });
 
+  test("is counted once for each read that fails, not for each that has to do without", async () => {
+    const failed = jest.fn();
+    const parameters = createParameters(failing, failed);
+    for (const name of ["one", "one", "other"])
+      await expect(parameters.get(name)).rejects.toThrow();
+    expect(failed).toHaveBeenCalledTimes(1);
+  });
+
   test("is not one that has no such parameter", async () => {
     const parameters = createParameters(failing);
     await expect(parameters.get("missing")).rejects.toThrow("There is none.");

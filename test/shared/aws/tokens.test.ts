@@ -1,34 +1,53 @@
 import * as crypto from "node:crypto";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { DETECTOR_TOKEN, digestOf, OPERATOR_TOKEN, TOKEN_LIST } from "../../support/tokens.ts";
+import { DEFAULT_LIMITS } from "../../../shared/domain/caller.ts";
+import {
+  CALLER_LIST,
+  DETECTOR_TOKEN,
+  digestOf,
+  OPERATOR_TOKEN,
+  signingKeyOf,
+  TOKEN_LIST,
+} from "../../support/tokens.ts";
 
 /** The real comparison, counted. */
 const timingSafeEqual = jest.fn(crypto.timingSafeEqual);
 jest.unstable_mockModule("node:crypto", () => ({ ...crypto, timingSafeEqual }));
-const { createTokens, TokenListError } = await import("../../../shared/aws/tokens.ts");
+const { createTokens } = await import("../../../shared/aws/tokens.ts");
+const { createCallers } = await import("../../../shared/aws/callers.ts");
+const { MalformedParameterError } = await import("../../../shared/aws/parameters.ts");
+
+const NOW = 1_800_000_000_000;
+const HOUR = 3_600_000;
 
 const names: string[] = [];
-const errors: Error[] = [];
+const errors: unknown[] = [];
 let list: string | Error;
+let callers: string | Error;
+let now: number;
 beforeEach(() => {
   timingSafeEqual.mockClear();
   names.length = 0;
   errors.length = 0;
   list = TOKEN_LIST;
+  callers = CALLER_LIST;
+  now = NOW;
 });
 
-const start = () =>
-  createTokens(
-    {
-      async get(name) {
-        names.push(name);
-        if (list instanceof Error) throw list;
-        return list;
-      },
+function start() {
+  const parameters = {
+    async get(name: string) {
+      names.push(name);
+      const value = name === "/tokens" ? list : callers;
+      if (value instanceof Error) throw value;
+      return value;
     },
-    "/portcullis/dev/tokens",
-    { error: (_what: unknown, error: unknown) => errors.push(error as Error) } as never,
-  );
+  };
+  const log = { error: (_what: unknown, error: unknown) => errors.push(error) } as never;
+  const clock = () => now;
+  const known = createCallers(parameters, "/callers", log, clock);
+  return createTokens(parameters, "/tokens", known, log, clock);
+}
 
 describe("callerOf", () => {
   test("knows whose token it is, from the list in the parameter", async () => {
@@ -41,7 +60,7 @@ describe("callerOf", () => {
       name: "night-shift",
       role: "operator",
     });
-    expect(new Set(names)).toEqual(new Set(["/portcullis/dev/tokens"]));
+    expect(new Set(names)).toEqual(new Set(["/tokens", "/callers"]));
   });
 
   test.each([
@@ -64,17 +83,43 @@ describe("callerOf", () => {
     "compares every digest in constant time, also for %j",
     async (token) => {
       await start().callerOf(token);
-      expect(timingSafeEqual).toHaveBeenCalledTimes(2);
+      expect(timingSafeEqual).toHaveBeenCalledTimes(3);
     },
   );
 
-  test.each([
-    ["1 where the list names none", undefined, 1],
-    ["the one that the list names", 2.5, 2.5],
-    ["nothing, if the list says so", 0, 0],
-  ])("knows what its reports weigh: %s", async (_what, weight, expected) => {
-    list = entry({ weight });
-    expect((await start().callerOf(DETECTOR_TOKEN))?.weight).toBe(expected);
+  test("compares both of a caller's digests, whichever of them it is", async () => {
+    list = entry({ sha256: [digestOf("old"), digestOf("new")] });
+    const tokens = start();
+    for (const token of ["old", "new"]) {
+      timingSafeEqual.mockClear();
+      expect(await tokens.callerOf(token)).toMatchObject({ name: "suricata" });
+      expect(timingSafeEqual).toHaveBeenCalledTimes(2);
+    }
+  });
+
+  test("knows how far the caller may go, from the list of callers", async () => {
+    callers = JSON.stringify([
+      { name: "suricata", role: "detector", weight: 2.5, outstanding: 7, leastPrefix4: 32 },
+    ]);
+    const limits = DEFAULT_LIMITS.detector;
+    expect(await start().callerOf(DETECTOR_TOKEN)).toEqual({
+      name: "suricata",
+      role: "detector",
+      weight: 2.5,
+      from: [],
+      limits: { ...limits, outstanding: 7, leastPrefix: { 4: 32, 6: limits.leastPrefix[6] } },
+    });
+  });
+
+  test("knows nobody whom the list of callers does not name", async () => {
+    callers = "[]";
+    expect(await start().callerOf(DETECTOR_TOKEN)).toBeUndefined();
+    expect(await start().signerOf("suricata")).toBeUndefined();
+  });
+
+  test("passes over what entries said before there was a list of callers", async () => {
+    list = entry({ role: "operator", weight: 7 });
+    expect(await start().callerOf(DETECTOR_TOKEN)).toMatchObject({ role: "detector", weight: 1 });
   });
 
   test("follows a list that changes", async () => {
@@ -85,40 +130,67 @@ describe("callerOf", () => {
   });
 });
 
-describe("while the list cannot be read", () => {
-  const MALFORMED = [
-    ["a failing store", new Error("The parameter store is down.")],
+describe("signerOf", () => {
+  test("knows the caller and its keys", async () => {
+    const key = Buffer.from(signingKeyOf(DETECTOR_TOKEN), "hex");
+    expect(await start().signerOf("suricata")).toEqual({
+      caller: expect.objectContaining({ name: "suricata" }),
+      keys: [key],
+    });
+  });
+
+  test("knows nobody who has no key", async () => {
+    list = entry({});
+    expect(await start().signerOf("suricata")).toBeUndefined();
+    expect(await start().signerOf("nobody")).toBeUndefined();
+  });
+});
+
+describe("a list that is malformed fails closed: a mistyped list must not leave a stolen token valid", () => {
+  test.each([
     ["no JSON", "token"],
     ["no list", "{}"],
     ["a null", "null"],
-    ["an entry without a name", JSON.stringify([{ role: "detector", sha256: "0".repeat(64) }])],
-    ["an unknown role", entry({ role: "admin" })],
-    ["a weight below nothing", entry({ weight: -1 })],
-    ["a weight above all", entry({ weight: 101 })],
-    ["a weight that is no number", entry({ weight: "1" })],
+    ["an entry without a name", JSON.stringify([{ sha256: "0".repeat(64) }])],
+    ["an entry without a digest", JSON.stringify([{ name: "suricata" }])],
+    ["three digests", entry({ sha256: Array(3).fill("0".repeat(64)) })],
+    ["no digests", entry({ sha256: [] })],
     ["a digest that is too short", entry({ sha256: "0".repeat(63) })],
     ["a token instead of its digest", entry({ sha256: DETECTOR_TOKEN })],
-  ] as const;
-
-  test.each(MALFORMED)("the last one holds: %s", async (_what, broken) => {
+    ["a token instead of a signing key", entry({ signingKey: DETECTOR_TOKEN })],
+  ])("of tokens: %s", async (_what, broken) => {
     const tokens = start();
     await tokens.callerOf("unknown");
     list = broken;
+    await expect(tokens.callerOf(DETECTOR_TOKEN)).rejects.toThrow(MalformedParameterError);
+    await expect(tokens.signerOf("suricata")).rejects.toThrow(MalformedParameterError);
+    list = TOKEN_LIST;
     expect(await tokens.callerOf(DETECTOR_TOKEN)).toMatchObject({ name: "suricata" });
-    expect(await tokens.callerOf("unknown")).toBeUndefined();
-    expect(errors).toHaveLength(2);
   });
 
-  test.each(MALFORMED)(
-    "nobody can be told where there never was one: %s",
-    async (_what, broken) => {
-      list = broken;
-      const expected = broken instanceof Error ? broken.message : TokenListError;
-      await expect(start().callerOf(DETECTOR_TOKEN)).rejects.toThrow(expected);
-    },
-  );
+  test.each([
+    ["an unknown role", { role: "admin" }],
+    ["a weight below nothing", { weight: -1 }],
+    ["a limit of an unknown name", { outstandng: 7 }],
+    ["a range that is none", { from: ["203.0.113.9/33"] }],
+    ["a name with a blank", { name: "suri cata" }],
+  ])("of callers: %s", async (_what, change) => {
+    const tokens = start();
+    await tokens.callerOf("unknown");
+    callers = JSON.stringify([{ name: "suricata", role: "detector", ...change }]);
+    await expect(tokens.callerOf(DETECTOR_TOKEN)).rejects.toThrow(MalformedParameterError);
+  });
 
-  test("the error says where the list is malformed", async () => {
+  test("also once the store cannot be read: what was read last was malformed", async () => {
+    const tokens = start();
+    await tokens.callerOf("unknown");
+    list = "[";
+    await expect(tokens.callerOf(DETECTOR_TOKEN)).rejects.toThrow(MalformedParameterError);
+    list = new Error("The parameter store is down.");
+    await expect(tokens.callerOf(DETECTOR_TOKEN)).rejects.toThrow(MalformedParameterError);
+  });
+
+  test("and the error says where", async () => {
     list = entry({ sha256: DETECTOR_TOKEN });
     await expect(start().callerOf("")).rejects.toThrow(
       "The list of tokens is malformed at 0.sha256.",
@@ -126,7 +198,27 @@ describe("while the list cannot be read", () => {
   });
 });
 
+describe("while the store cannot be read", () => {
+  const down = new Error("The parameter store is down.");
+
+  test("the list that was read last holds for an hour, and the failure is logged once", async () => {
+    const tokens = start();
+    await tokens.callerOf("unknown");
+    list = down;
+    now = NOW + HOUR;
+    expect(await tokens.callerOf(DETECTOR_TOKEN)).toMatchObject({ name: "suricata" });
+    expect(await tokens.callerOf("unknown")).toBeUndefined();
+    expect(errors).toHaveLength(1);
+    now = NOW + HOUR + 1;
+    await expect(tokens.callerOf(DETECTOR_TOKEN)).rejects.toThrow(down);
+  });
+
+  test("nobody can be told where there never was one", async () => {
+    list = down;
+    await expect(start().callerOf(DETECTOR_TOKEN)).rejects.toThrow(down);
+  });
+});
+
 function entry(change: object): string {
-  const valid = { name: "suricata", role: "detector", sha256: digestOf(DETECTOR_TOKEN) };
-  return JSON.stringify([{ ...valid, ...change }]);
+  return JSON.stringify([{ name: "suricata", sha256: digestOf(DETECTOR_TOKEN), ...change }]);
 }

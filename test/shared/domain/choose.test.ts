@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { choose } from "../../../shared/domain/choose.ts";
+import { type Candidate, choose as chooseOf } from "../../../shared/domain/choose.ts";
 import {
   type Cidr,
   contains,
@@ -8,26 +8,18 @@ import {
   overlaps,
   parseCidr,
   size,
-  WIDEST_PREFIX,
   widen,
 } from "../../../shared/domain/cidr.ts";
-import { protect } from "../../../shared/domain/neverBlock.ts";
 import { cidrOf, RANGES, strongestThatFit, UNIVERSES, union } from "../../support/ranges.ts";
 
 const texts = (ranges: readonly Cidr[]) => ranges.map(({ text }) => text);
-const fit = (
-  wanted: readonly string[],
-  ranges: number,
-  neverBlock: string[] = [],
-  maxInnocents = 0,
-) =>
-  texts(
-    choose(
-      wanted.map(parseCidr),
-      { ranges },
-      { neverBlock: protect(neverBlock.map((cidr) => [cidr, "test"])), maxInnocents },
-    ),
-  );
+/** Wanted by callers who may report as wide a range as any. */
+const byAnyone = (cidr: Cidr): Candidate => ({ cidr, leastPrefix: 0 });
+const choose = (wanted: readonly Cidr[], ...rest: Tail<Parameters<typeof chooseOf>>) =>
+  chooseOf(wanted.map(byAnyone), ...rest);
+type Tail<T> = T extends [unknown, ...infer Rest] ? Rest : never;
+const fit = (wanted: readonly string[], ranges: number, spared: string[] = [], maxInnocents = 0) =>
+  texts(choose(wanted.map(parseCidr), { ranges }, { spared: spared.map(parseCidr), maxInnocents }));
 
 describe("one by one", () => {
   test.each([
@@ -159,52 +151,113 @@ describe("under pressure, with innocents", () => {
         anyProtected,
         ({ wanted }, room, maxInnocents, pick) => {
           const all = union(wanted);
-          const neverBlock = protect(
-            [...all, ...union(UNIVERSES)]
-              .filter((_, index) => pick.includes(index))
-              .map((cidr) => [cidr, "test"]),
-          );
-          const allowed = wanted.filter(
-            (one) => !neverBlock.some(({ cidr }) => overlaps(cidr, one)),
-          );
-          const chosen = choose(allowed, { ranges: room }, { neverBlock, maxInnocents });
+          const spared = [...all, ...union(UNIVERSES)]
+            .filter((_, index) => pick.includes(index))
+            .map(cidrOf);
+          const chosen = choose(wanted, { ranges: room }, { spared, maxInnocents });
           const covered = union(chosen);
-          const wantedAddresses = union(allowed);
 
           expect(chosen.length).toBeLessThanOrEqual(Math.max(room, 0));
-          expect(
-            neverBlock.filter(({ cidr }) => chosen.some((one) => overlaps(one, cidr))),
-          ).toEqual([]);
-          const innocents = [...covered].filter((address) => !wantedAddresses.has(address));
+          const innocents = [...covered].filter((address) => !all.has(address));
           expect(innocents.length).toBeLessThanOrEqual(maxInnocents);
+          expect(innocents.filter((address) => union(spared).has(address))).toEqual([]);
           // Loss never costs the prefix of the ranking that goes without.
-          const lossless = choose(allowed, { ranges: room }, { neverBlock, maxInnocents: 0 });
-          expect(prefixIn(allowed, chosen)).toBeGreaterThanOrEqual(prefixIn(allowed, lossless));
+          const lossless = choose(wanted, { ranges: room }, { spared, maxInnocents: 0 });
+          expect(prefixIn(wanted, chosen)).toBeGreaterThanOrEqual(prefixIn(wanted, lossless));
         },
       ),
       { numRuns: 2_000 },
     );
   });
 
-  test("a range wider than allowed is made only of allowed ones that are each wanted", () => {
+  test("no range is made that is wider than a caller may ask for, though all of it is wanted", () => {
     fc.assert(
       fc.property(wideRanking, anyRoom, fc.nat(200_000), (wanted, room, maxInnocents) => {
-        for (const range of choose(wanted, { ranges: room }, { neverBlock: [], maxInnocents })) {
-          if (isBlockable(range)) continue;
-          const parts = wanted
-            .filter((one) => contains(range, one))
-            .map((one) => widen(one, WIDEST_PREFIX[4]));
-          const distinct = [...new Map(parts.map((part) => [part.text, part])).values()];
-          expect(distinct.reduce((sum, part) => sum + size(part), 0n)).toBe(size(range));
-        }
+        const chosen = choose(wanted, { ranges: room }, { spared: [], maxInnocents });
+        expect(chosen.filter((range) => !isBlockable(range))).toEqual([]);
       }),
       { numRuns: 2_000 },
+    );
+  });
+
+  test("an address that is spared may be covered where it is wanted itself", () => {
+    const [range, ...alone] = ["203.0.113.0/30", "203.0.113.2/31"];
+    const wanted = ["203.0.113.2/31", "203.0.113.0/32"];
+    for (const spared of ["203.0.113.2/31", "203.0.113.3/32", "203.0.113.0/32"])
+      expect([spared, ...fit(wanted, 1, [spared], 1)]).toEqual([spared, range]);
+    for (const spared of ["203.0.113.1/32", "203.0.113.0/31", "203.0.0.0/16"])
+      expect([spared, ...fit(wanted, 1, [spared], 1)]).toEqual([spared, ...alone]);
+  });
+});
+
+describe("how wide a merged range may be", () => {
+  const chosenOf = (
+    wanted: readonly (readonly [string, number])[],
+    ranges: number,
+    innocents = 0,
+  ) =>
+    texts(
+      chooseOf(
+        wanted.map(([cidr, leastPrefix]) => ({ cidr: parseCidr(cidr), leastPrefix })),
+        { ranges },
+        { spared: [], maxInnocents: innocents },
+      ),
+    );
+
+  test("is for the most trusted of those to say who want what is in it", () => {
+    const siblings = (left: number, right: number) =>
+      chosenOf([["203.0.113.0/24", left], ["203.0.112.0/24", right]], 1); // biome-ignore format: a table
+    expect(siblings(24, 24)).toEqual(["203.0.113.0/24"]);
+    expect(siblings(24, 23)).toEqual(["203.0.112.0/23"]);
+    expect(siblings(16, 24)).toEqual(["203.0.112.0/23"]);
+  });
+
+  test("holds with innocents too", () => {
+    const apart = (leastPrefix: number) =>
+      chosenOf([["203.0.113.0/32", leastPrefix], ["203.0.113.255/32", 32]], 1, 1_000); // biome-ignore format: a table
+    expect(apart(25)).toEqual(["203.0.113.0/32"]);
+    expect(apart(24)).toEqual(["203.0.113.0/24"]);
+  });
+
+  test("is asked at each step up", () => {
+    const four = [0, 1, 2, 3].map((i): [string, number] => [`203.0.113.${i}/32`, 31]);
+    expect(chosenOf(four, 2)).toEqual(["203.0.113.0/31", "203.0.113.2/31"]);
+    expect(chosenOf(four, 1)).toEqual(["203.0.113.0/31"]);
+  });
+
+  test("is what whoever wants a part of a range may ask for", () => {
+    const ranges: [string, number][] = [
+      ["203.0.113.0/31", 31],
+      ["203.0.113.2/31", 31],
+      ["203.0.113.9/32", 31],
+      ["203.0.113.3/32", 24],
+    ];
+    expect(chosenOf(ranges.slice(0, 3), 2)).toEqual(["203.0.113.0/31", "203.0.113.2/31"]);
+    expect(chosenOf(ranges, 2)).toEqual(["203.0.113.0/30", "203.0.113.9/32"]);
+  });
+
+  test("law, over random rankings: no range is wider than the least of what is wanted inside", () => {
+    fc.assert(
+      fc.property(limitedRanking, anyRoom, anyInnocents, (wanted, room, maxInnocents) => {
+        const chosen = chooseOf(wanted, { ranges: room }, { spared: [], maxInnocents });
+        const tooWide = chosen.filter((range) => {
+          const inside = wanted.filter(({ cidr }) => contains(range, cidr));
+          const isWanted = inside.some(({ cidr }) => cidr.text === range.text);
+          return !isWanted && range.prefix < Math.min(...inside.map((one) => one.leastPrefix));
+        });
+        expect(texts(tooWide)).toEqual([]);
+        expect(chosen.length).toBeLessThanOrEqual(room);
+        const strongest = wanted[0]?.cidr;
+        if (strongest && room > 0)
+          expect(chosen.some((range) => contains(range, strongest))).toBe(true);
+      }),
+      { numRuns: 3_000 },
     );
   });
 });
 
 describe("where the target has a say in what fits", () => {
-  const NO_MERGING = { neverBlock: [], maxInnocents: 0 };
+  const NO_MERGING = { spared: [], maxInnocents: 0 };
   const chosen = (
     wanted: readonly string[],
     ranges: number,
@@ -274,7 +327,7 @@ describe("a large room", () => {
   );
 
   test("of 200 ranges takes the strongest, unmerged", () => {
-    const merging = { neverBlock: [], maxInnocents: 1_000 };
+    const merging = { spared: [], maxInnocents: 1_000 };
     expect(choose(addresses, { ranges: 200 }, merging)).toEqual(addresses.slice(0, 200));
   });
 
@@ -290,7 +343,7 @@ describe("the answer", () => {
     fc.assert(
       fc.property(ranking, anyRoom, anyInnocents, ({ wanted }, room, maxInnocents) => {
         fc.pre(new Set(texts(wanted)).size > room);
-        const chosen = choose(wanted, { ranges: room }, { neverBlock: [], maxInnocents });
+        const chosen = choose(wanted, { ranges: room }, { spared: [], maxInnocents });
         const ranks = chosen.map((range) => wanted.findIndex((one) => contains(range, one)));
         expect(ranks).toEqual(ranks.toSorted((a, b) => a - b));
         expect(ranks).not.toContain(-1);
@@ -309,9 +362,9 @@ describe("the answer", () => {
     fc.assert(
       fc.property(ranking, anyRoom, anyInnocents, ({ wanted }, room, maxInnocents) => {
         const given = structuredClone(wanted);
-        const once = choose(wanted, { ranges: room }, { neverBlock: [], maxInnocents });
+        const once = choose(wanted, { ranges: room }, { spared: [], maxInnocents });
         expect(wanted).toEqual(given);
-        expect(choose(given, { ranges: room }, { neverBlock: [], maxInnocents })).toEqual(once);
+        expect(choose(given, { ranges: room }, { spared: [], maxInnocents })).toEqual(once);
       }),
     );
   });
@@ -326,6 +379,15 @@ const ranking = fc.oneof(
       wanted: fc.shuffledSubarray(inside, { minLength: 1 }),
     });
   }),
+);
+/** The same, each by a caller with limits of its own. */
+const limitedRanking = ranking.chain(({ wanted }) =>
+  fc.array(fc.nat(4), { minLength: wanted.length, maxLength: wanted.length }).map((wider) =>
+    wanted.map((cidr, index): Candidate => {
+      const bits = cidr.family === 4 ? 32 : 128;
+      return { cidr, leastPrefix: bits - (wider[index] ?? 0) };
+    }),
+  ),
 );
 const anyRoom = fc.integer({ min: 0, max: 7 });
 const anyInnocents = fc.integer({ min: 0, max: 16 });

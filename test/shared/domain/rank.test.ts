@@ -1,7 +1,15 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { type Family, parseCidr } from "../../../shared/domain/cidr.ts";
-import { type Ranked, rankOf, strongestFirst } from "../../../shared/domain/rank.ts";
+import {
+  isFor,
+  LEVELS,
+  leastLevel,
+  levelOf,
+  type Ranked,
+  rankOf,
+  strongestFirst,
+} from "../../../shared/domain/rank.ts";
 
 const ADDRESSES = {
   4: ["1.0.0.0/8", "1.1.1.1/32", "1.1.1.0/31", "9.9.9.9/32", "10.9.9.9/32"].map(parseCidr),
@@ -12,18 +20,22 @@ const ADDRESSES = {
 const ranked = (family: Family): fc.Arbitrary<Ranked> =>
   fc.record({
     cidr: fc.constantFrom(...ADDRESSES[family]),
+    byOperator: fc.boolean(),
     severity: fc.integer({ min: 1, max: 10 }),
     score: fc.constantFrom(0, 999_999_999_999, 1_800_000_000_000, 10_000_000_000_000),
   });
 
 /** The documented order, criterion by criterion. */
 function compare(a: Ranked, b: Ranked): number {
-  return a.severity - b.severity || a.score - b.score || byText(a.cidr.text, b.cidr.text);
+  const byOperator = Number(a.byOperator) - Number(b.byOperator);
+  return (
+    byOperator || a.severity - b.severity || a.score - b.score || byText(a.cidr.text, b.cidr.text)
+  );
 }
 const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 describe("rankOf", () => {
-  test("orders by severity, then score, then address", () => {
+  test("orders operators' blocks first, then by severity, score, then address", () => {
     fc.assert(
       fc.property(ranked(4), ranked(4), (a, b) => {
         expect(Math.sign(byText(rankOf(a), rankOf(b)))).toBe(Math.sign(compare(a, b)));
@@ -33,7 +45,12 @@ describe("rankOf", () => {
   });
 
   test("names every criterion in as many digits as its greatest value has", () => {
-    const block = { cidr: parseCidr("203.0.113.9"), severity: 5, score: 1_800_000_000_000.5 };
+    const block = {
+      cidr: parseCidr("203.0.113.9"),
+      byOperator: false,
+      severity: 5,
+      score: 1_800_000_000_000.5,
+    };
     expect(rankOf(block)).toBe("4#05#01800000000001#203.0.113.9/32");
   });
 
@@ -47,11 +64,34 @@ describe("rankOf", () => {
   });
 });
 
+describe("levels", () => {
+  test("are all there are, the strongest first", () => {
+    fc.assert(
+      fc.property(ranked(4), (block) => {
+        expect(LEVELS).toContain(levelOf(rankOf(block)));
+      }),
+    );
+    expect(LEVELS).toEqual(LEVELS.toSorted().toReversed());
+    expect(LEVELS).toHaveLength(20);
+  });
+
+  test("from the least on are for a target: those of as severe blocks, and all of operators", () => {
+    fc.assert(
+      fc.property(ranked(4), fc.integer({ min: 1, max: 10 }), (block, leastSeverity) => {
+        const isRead = levelOf(rankOf(block)) >= leastLevel(leastSeverity);
+        expect(isRead).toBe(block.byOperator || block.severity >= leastSeverity);
+        expect(isFor(leastSeverity, block)).toBe(isRead);
+      }),
+    );
+  });
+});
+
 describe("strongestFirst", () => {
   const MARGIN = 1_000;
   const SCORE = 1_800_000_000_000;
   const block = (address: string, score = SCORE, severity = 5): Ranked => ({
     cidr: parseCidr(address),
+    byOperator: false,
     severity,
     score,
   });

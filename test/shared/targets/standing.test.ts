@@ -83,11 +83,26 @@ describe("a block in a target", () => {
     expect(standing({ mode })).toEqual({ state: "waiting" });
   });
 
+  test("where the mode is off waits for another one, unless the target has a problem", () => {
+    expect(standing({ mode: "off" })).toEqual({ state: "waiting", why: "off" });
+    expect(standing({ mode: "off", problem: "missing" })).toEqual({
+      state: "waiting",
+      why: "missing",
+    });
+  });
+
   test("too weak for the target is excluded, whatever else holds of it", () => {
     const excluded = { state: "excluded", why: "severity" };
     expect(standing({ leastSeverity: 6 }, { entries: [at(A, 4)] })).toEqual(excluded);
     expect(standing({ leastSeverity: 6, refused: { [A]: "Bad" } })).toEqual(excluded);
     expect(standing({ leastSeverity: 5 })).toEqual({ state: "waiting" });
+  });
+
+  test("of an operator is too weak for none", () => {
+    const state = { ...newTargetState("networkAcl"), leastSeverity: 6 };
+    const view = { id: "acl-1", state, entries: [at(A, 4)] };
+    const own = { ...block, byOperator: true };
+    expect(standingOf(own, view, [], NOW)).toMatchObject({ state: "enforced" });
   });
 
   test("that AWS refused says with which error, unless it is denied all the same", () => {

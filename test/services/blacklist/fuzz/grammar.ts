@@ -1,12 +1,8 @@
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import fc from "fast-check";
-import { DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../../support/tokens.ts";
+import { CALLER, HOLDERS, UNKNOWN_TOKEN } from "./holders.ts";
 
 // Requests as the internet sends them: most of them nearly right, so that they get far.
-
-export const UNKNOWN_TOKEN = "c41d08-token-of-nobody";
-
-const CALLER = "198.51.100.7";
 
 const byte = fc.integer({ min: 0, max: 255 });
 const hextet = fc.integer({ min: 0, max: 0xffff });
@@ -114,13 +110,35 @@ const listFields = fc.record(
   },
   { requiredKeys: [] },
 );
+const undoFields = fc.record(
+  {
+    detector: mostly(fc.constantFrom("suricata", "probe", "nobody")),
+    since: mostly(
+      fc.oneof(
+        fc.integer({ min: 0, max: 1_800_000_000 }).map(String),
+        fc.constantFrom("2027-01-01T00:00:00Z", "2027-01-01T00:00:00.5+01:00", "2027-01-01", "now"),
+      ),
+    ),
+  },
+  { requiredKeys: [] },
+);
+const modeFields = fc.record({
+  mode: mostly(fc.constantFrom("enforce", "monitor", "off", "default", "OFF")),
+});
 const tooMany = fc.constant({ ips: Array.from({ length: 101 }, (_, n) => `45.0.0.${n}`) });
+
+/** Whose credential it is: mostly a plain detector's. */
+const holder = fc.oneof(
+  { weight: 6, arbitrary: fc.constant("suricata") },
+  { weight: 3, arbitrary: fc.constant("night-shift") },
+  { weight: 2, arbitrary: fc.constant("probe") },
+  { weight: 2, arbitrary: fc.constantFrom(...Object.keys(HOLDERS)) },
+);
 
 /** Where the token is, and in what shape. */
 const token = fc.record({
   value: fc.oneof(
-    { weight: 6, arbitrary: fc.constant<string>(DETECTOR_TOKEN) },
-    { weight: 3, arbitrary: fc.constant<string>(OPERATOR_TOKEN) },
+    { weight: 12, arbitrary: holder.map((name): string | undefined => HOLDERS[name]?.token) },
     { weight: 1, arbitrary: fc.constantFrom(UNKNOWN_TOKEN, "", undefined) },
   ),
   place: fc.oneof(
@@ -132,6 +150,50 @@ const token = fc.record({
     { weight: 1, arbitrary: fc.constantFrom("", "Basic ", "Bearer", "Bearer\t", "Bearer  x ") },
   ),
 });
+
+/** How a request is signed, if it is. */
+export type Signing = {
+  readonly name: string;
+  /** Whose key signs. */
+  readonly by: string;
+  /** The signer's clock against the endpoint's, in seconds. */
+  readonly offSeconds: number;
+  /** Something that happens to the request, or to its signature, on its way. */
+  readonly spoil: "nothing" | "url" | "body" | "signature" | "timestamp" | "name" | "garbage";
+};
+
+const clockOff = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: -290, max: 290 }) },
+  { weight: 2, arbitrary: fc.constantFrom(-301, -300, 300, 301) },
+  { weight: 1, arbitrary: fc.integer() },
+);
+
+const signing: fc.Arbitrary<Signing> = fc
+  .record({
+    name: holder,
+    other: fc.oneof(
+      { weight: 8, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: holder },
+    ),
+    offSeconds: clockOff,
+    spoil: fc.oneof(
+      { weight: 12, arbitrary: fc.constant("nothing" as const) },
+      {
+        weight: 3,
+        arbitrary: fc.constantFrom<Signing["spoil"][]>(
+          ...(["url", "body", "signature", "timestamp", "name", "garbage"] as const),
+        ),
+      },
+    ),
+  })
+  .map(({ name, other, offSeconds, spoil }) => ({ name, by: other ?? name, offSeconds, spoil }));
+
+/** How much later the endpoint's clock is than at the request before, in milliseconds. */
+const passing = fc.oneof(
+  { weight: 60, arbitrary: fc.integer({ min: 0, max: 50 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 0, max: 5_000 }) },
+  { weight: 1, arbitrary: fc.constantFrom(-2_000, 59_999, 60_000, 70_000) },
+);
 
 const contentType = fc.oneof(
   {
@@ -181,6 +243,8 @@ const call = fc.oneof(
   { weight: 4, arbitrary: fc.constant(["GET", "/blacklistip"]) },
   { weight: 2, arbitrary: fc.constant(["DELETE", "/blacklistip"]) },
   { weight: 2, arbitrary: fc.constant(["GET", "/blacklist"]) },
+  { weight: 1, arbitrary: fc.constant(["DELETE", "/blacklist"]) },
+  { weight: 1, arbitrary: fc.constant(["PUT", "/mode"]) },
   {
     weight: 1,
     arbitrary: fc.constantFrom(
@@ -224,37 +288,72 @@ const garbling = fc.oneof(
   },
 );
 
-/** A request, as API Gateway hands it over (payload format 2.0). */
-export const request: fc.Arbitrary<APIGatewayProxyEventV2> = fc
+const anyFields = fc.oneof(
+  { weight: 8, arbitrary: blockFields },
+  { weight: 1, arbitrary: unblockFields },
+  { weight: 1, arbitrary: fc.oneof(listFields, undoFields, modeFields) },
+  { weight: 2, arbitrary: bulkFields },
+  { weight: 1, arbitrary: fc.oneof(tooMany, anyJson) },
+);
+
+/** Mostly what the call takes. */
+const fieldsFor = (method: string, path: string): fc.Arbitrary<unknown> => {
+  const byCall: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+    "DELETE /blacklistip": unblockFields,
+    "DELETE /blacklist": undoFields,
+    "GET /blacklist": listFields,
+    "PUT /mode": modeFields,
+  };
+  const own = byCall[`${method} ${path}`];
+  return own
+    ? fc.oneof({ weight: 2, arbitrary: own }, { weight: 1, arbitrary: anyFields })
+    : anyFields;
+};
+
+/** A request, as API Gateway hands it over (payload format 2.0); the oracle signs it by its clock. */
+export type Asked = {
+  readonly event: APIGatewayProxyEventV2;
+  readonly signing: Signing | undefined;
+  readonly afterMs: number;
+};
+
+export const request: fc.Arbitrary<Asked> = fc
   .record({
-    call,
-    fields: fc.oneof(
-      { weight: 8, arbitrary: blockFields },
-      { weight: 1, arbitrary: unblockFields },
-      { weight: 1, arbitrary: listFields },
-      { weight: 2, arbitrary: bulkFields },
-      { weight: 1, arbitrary: fc.oneof(tooMany, anyJson) },
+    asked: call.chain(([method = "", path = ""]) =>
+      fc.record({
+        method: fc.constant(method),
+        path: fc.constant(path),
+        fields: fieldsFor(method, path),
+      }),
     ),
     token,
+    signing: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: signing },
+    ),
+    afterMs: passing,
     contentType,
     writing,
     encoding,
     garbling,
     split: fc.boolean(),
-    sourceIp: fc.oneof(publicFour, publicSix, fc.constant(CALLER)),
+    sourceIp: fc.oneof(publicFour, publicSix, fc.constantFrom(CALLER, "192.0.2.9")),
   })
-  .map(({ call: [method = "", path = ""], fields, ...parts }) => {
+  .map(({ asked: { method, path, fields }, ...parts }) => {
     const { token, contentType, writing, encoding, garbling, split, sourceIp } = parts;
-    const isIn = (place: string) => [place, "everywhere"].includes(token.place);
+    const { signing, afterMs } = parts;
+    // A token in the header counts before a signature.
+    const isIn = (place: string) => !signing && [place, "everywhere"].includes(token.place);
+    const hasBody = ["POST", "PUT"].includes(method);
     const given = typeof fields === "object" && fields !== null ? fields : { ip: fields };
-    const inQuery = method !== "POST" || split ? Object.entries(given).slice(0, 3) : [];
+    const inQuery = !hasBody || split ? Object.entries(given).slice(0, 3) : [];
     if (isIn("query")) inQuery.push(["accessToken", token.value]);
     const query = inQuery.map(
       ([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(textOf(value))}`,
     );
     const content = isIn("body") ? { ...given, accessToken: token.value } : fields;
-    const text = method === "POST" ? writing(JSON.stringify(content)) : undefined;
-    return {
+    const text = hasBody ? writing(JSON.stringify(content)) : undefined;
+    const event = {
       version: "2.0",
       routeKey: "$default",
       rawPath: path,
@@ -264,10 +363,11 @@ export const request: fc.Arbitrary<APIGatewayProxyEventV2> = fc
           token.value !== undefined && { authorization: token.scheme + token.value }),
         ...(contentType !== undefined && { "content-type": contentType }),
       },
-      requestContext: { http: { method, path, sourceIp } },
+      requestContext: { requestId: "gateway", http: { method, path, sourceIp } },
       ...(text !== undefined && { body: encoded(text, encoding) }),
       isBase64Encoded: encoding !== "plain",
     } as unknown as APIGatewayProxyEventV2;
+    return { event, signing, afterMs };
   });
 
 function encoded(text: string, encoding: string): string {

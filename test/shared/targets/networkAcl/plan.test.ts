@@ -22,7 +22,7 @@ const V6 = "2001:db8::/48";
 const [LEFT, RIGHT, BOTH] = ["203.0.113.0/32", "203.0.113.1/32", "203.0.113.0/31"] as const;
 
 const wants = (...cidrs: string[]) =>
-  cidrs.map((cidr) => ({ cidr: cidrOf(cidr), expiresAt: NOW / 1000 + 60 }));
+  cidrs.map((cidr) => ({ cidr: cidrOf(cidr), leastPrefix: 0, expiresAt: NOW / 1000 + 60 }));
 const deny = (ruleNumber: number, cidr: string): AclEntry => ({
   ruleNumber,
   cidr: cidrOf(cidr),
@@ -50,6 +50,7 @@ const inputOf = (change: Partial<PlanInput>): PlanInput => ({
   limits: { 4: 5, 6: 5 },
   numbers: { first: 1, last: 9 },
   neverBlock: [],
+  spared: [],
   maxInnocents: 0,
   now: NOW,
   ...change,
@@ -160,7 +161,7 @@ describe("the table of cases", () => {
 
 describe("what is not wanted", () => {
   test("any more leaves at the very millisecond of its expiry", () => {
-    const wanted = [{ cidr: cidrOf(A), expiresAt: NOW / 1000 }];
+    const wanted = [{ cidr: cidrOf(A), leastPrefix: 0, expiresAt: NOW / 1000 }];
     expect(changesOf({ wanted, ...holding(A), now: NOW - 1 })).toEqual([]);
     expect(changesOf({ wanted, ...holding(A) })).toEqual([remove(1, A)]);
   });
@@ -384,6 +385,31 @@ describe("a protected address", () => {
     expect(changesOf(change)).toEqual([create(1, "203.0.113.0/30")]);
     expect(changesOf({ ...change, neverBlock })).toEqual([create(1, LEFT)]);
   });
+});
+
+describe("what is spared in merges", () => {
+  const limits = { 4: 1, 6: 1 };
+  const [first, third] = [LEFT, "203.0.113.2/32"];
+  const change = { wanted: wants(first, third), limits, maxInnocents: 100 };
+  const spared = (...cidrs: string[]) => ({ ...change, spared: cidrs.map(cidrOf) });
+
+  test("is not covered as an innocent, but is denied where it is wanted itself", () => {
+    expect(changesOf(spared("203.0.113.1/32"))).toEqual([create(1, first)]);
+    expect(changesOf(spared(first))).toEqual([create(1, "203.0.113.0/30")]);
+    expect(changesOf({ ...spared(first), limits: { 4: 2, 6: 2 } })).toHaveLength(2);
+  });
+
+  test("is everybody, where it cannot be read", () => {
+    expect(changesOf({ ...change, spared: undefined })).toEqual([create(1, first)]);
+  });
+});
+
+test("no range is wider than whoever reported what is in it may report, without loss either", () => {
+  const limits = { 4: 1, 6: 1 };
+  const siblings = (leastPrefix: number) =>
+    wants("203.0.112.0/24", "203.0.113.0/24").map((one) => ({ ...one, leastPrefix }));
+  expect(changesOf({ wanted: siblings(23), limits })).toEqual([create(1, "203.0.112.0/23")]);
+  expect(changesOf({ wanted: siblings(24), limits })).toEqual([create(1, "203.0.112.0/24")]);
 });
 
 describe("while the never-block list cannot be read", () => {

@@ -37,6 +37,7 @@ const inputOf = (
   record: recordOf(ours),
   actual: setsOf(there),
   neverBlock: [],
+  spared: [],
   now: NOW,
   ...change,
 });
@@ -310,7 +311,7 @@ describe("whatever happens to a pair of sets", () => {
       const wanted = wantedOf(one.wanted).map((block) =>
         expired.has(block.cidr.text) ? { ...block, expiresAt: NOW / 1000 } : block,
       );
-      const input = { wanted, record, actual: sets, neverBlock, now: NOW };
+      const input = { wanted, record, actual: sets, neverBlock, spared: [], now: NOW };
       const before = new Set(record.ours);
       const { planned, ...next } = converge(input, fate);
       for (const change of planned.changes) {

@@ -37,6 +37,8 @@ export const recordOf = (
 export const wantedOf = (texts: readonly string[]): Wanted[] =>
   texts.map((text) => ({
     cidr: cidrOf(text),
+    byOperator: false,
+    leastPrefix: 16,
     severity: 5,
     score: NOW,
     expiresAt: NOW / 1000 + 60,

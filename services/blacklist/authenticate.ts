@@ -1,0 +1,104 @@
+import type { APIGatewayProxyEventV2 } from "aws-lambda";
+import { MalformedParameterError } from "../../shared/aws/parameters.ts";
+import type { Tokens } from "../../shared/aws/tokens.ts";
+import { type Caller, isWelcome, may, type Role } from "../../shared/domain/caller.ts";
+import type { Cidr } from "../../shared/domain/cidr.ts";
+import { type EpochMillis, isExpired } from "../../shared/domain/time.ts";
+import type { Measure } from "./blacklist.ts";
+import { checkSize, KNOWN_CALLER, parseBody, UNKNOWN_CALLER } from "./body.ts";
+import { forbidden, forbiddenSource, Refusal, unauthorized, unavailable } from "./errors.ts";
+import { allFields, type Fields, queryFields } from "./request.ts";
+import { isSigned, signerOf } from "./signature.ts";
+
+/** Who may call a route, and how. */
+export type Access = {
+  readonly role: Role;
+  /** The talk's call: detectors may name their token in the query string. */
+  readonly isTokenInQuery?: boolean;
+};
+
+export type Authenticated = { readonly fields: Fields; readonly caller: Caller };
+
+/**
+ * Who calls, and with what parameters. The caller is recognised by the first of these that the request
+ * has, and by no other:
+ *
+ * - `Authorization: Bearer`, for everyone;
+ * - a signature over the request, for everyone;
+ * - `accessToken` in the query string, for detectors, and there only where it is the talk's call: query
+ *   strings end up in logs;
+ * - `accessToken` in the body, for detectors.
+ *
+ * All but the last are checked before the body is even parsed.
+ *
+ * @throws Refusal 400, 401, 403, 413, 415, 503
+ */
+export async function authenticate(
+  event: APIGatewayProxyEventV2,
+  access: Access,
+  { tokens, measure }: { readonly tokens: Tokens; readonly measure: Measure },
+  source: Cidr,
+  now: EpochMillis,
+): Promise<Authenticated> {
+  /** What the lists say of the caller, or that they cannot be read. */
+  const lookUp = (question: Promise<Caller | undefined>) =>
+    question.catch((cause) => {
+      if (cause instanceof MalformedParameterError) measure("MalformedParameter");
+      throw unavailable("Tokens cannot be checked now.", cause);
+    });
+  const welcome = (caller: Caller | undefined) => admitted(caller, access.role, source, now);
+  const known = async (caller: Caller): Promise<Authenticated> => {
+    checkSize(event, KNOWN_CALLER);
+    return naming(caller, async () => ({
+      caller,
+      fields: allFields(query, await parseBody(event)),
+    }));
+  };
+
+  const query = queryFields(event);
+  const { authorization } = event.headers;
+  if (authorization !== undefined) {
+    const token = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
+    if (!token) throw unauthorized();
+    return known(welcome(await lookUp(tokens.callerOf(token))));
+  }
+  if (isSigned(event)) {
+    checkSize(event, UNKNOWN_CALLER);
+    return known(welcome(await lookUp(signerOf(event, tokens, now))));
+  }
+  if (typeof query.accessToken === "string") {
+    if (!access.isTokenInQuery) throw unauthorized();
+    return known(welcome(detector(await lookUp(tokens.callerOf(query.accessToken)))));
+  }
+  if (!event.body) throw unauthorized();
+  checkSize(event, UNKNOWN_CALLER);
+  const fields = allFields(query, await parseBody(event));
+  if (typeof fields.accessToken !== "string") throw unauthorized();
+  return { caller: welcome(detector(await lookUp(tokens.callerOf(fields.accessToken)))), fields };
+}
+
+/** Other callers' tokens may be in the header only: they are worth more. */
+function detector(caller: Caller | undefined): Caller | undefined {
+  return caller?.role === "detector" ? caller : undefined;
+}
+
+/** @throws Refusal */
+function admitted(caller: Caller | undefined, role: Role, source: Cidr, now: EpochMillis): Caller {
+  if (!caller) throw unauthorized();
+  const { name, expiresAt } = caller;
+  const refuse = (refusal: Refusal) => Object.assign(refusal, { caller: name });
+  if (expiresAt !== undefined && isExpired({ expiresAt }, now)) throw refuse(unauthorized());
+  if (!isWelcome(caller, source, now)) throw refuse(forbiddenSource());
+  if (!may(caller, role)) throw refuse(forbidden(role));
+  return caller;
+}
+
+/** Runs what may refuse the request of a caller that is known. */
+export async function naming<T>({ name }: Caller, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof Refusal) error.caller = name;
+    throw error;
+  }
+}

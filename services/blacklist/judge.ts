@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import type { BlockMessage } from "../../shared/aws/queue.ts";
+import { asReport } from "../../shared/domain/caller.ts";
+import { BITS, type Cidr, contains } from "../../shared/domain/cidr.ts";
+import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
+import { type Hold, holdOver, type Orders } from "../../shared/domain/orders.ts";
+import { toEpochSeconds } from "../../shared/domain/time.ts";
+import type { Blacklist, Request } from "./blacklist.ts";
+import { type Fields, numberOf, reasonOf, reportableAddressOf } from "./request.ts";
+
+const DEFAULT_SEVERITY = 5;
+
+/** An address that is not to be blocked, and why. */
+export type Ignored = { readonly kind: "ignored"; readonly cidr: string; readonly why: string };
+
+type Judge = (ip: unknown) => BlockMessage | Ignored;
+
+/**
+ * What tells of an address whether it may be reported: the message to queue, or why it is ignored. What
+ * the addresses of a request have in common is looked at once.
+ *
+ * @returns a function that throws Refusal
+ */
+export async function createJudge(
+  fields: Fields,
+  orders: Orders | undefined,
+  request: Request,
+  blacklist: Pick<
+    Blacklist,
+    "neverBlock" | "sources" | "log" | "expirySeconds" | "maxExpirySeconds"
+  >,
+): Promise<Judge> {
+  const { caller, source, now } = request;
+  const [neverBlock, recent] = await Promise.all([
+    currentNeverBlock(blacklist),
+    blacklist.sources.recent(now),
+  ]);
+  // Operators' reports are under no hold.
+  const holds = caller.role === "operator" ? [] : (orders?.holds ?? []);
+  let common: ReturnType<typeof commonOf> | undefined;
+
+  return (ip) => {
+    const cidr = reportableAddressOf(ip, caller);
+    common ??= commonOf(fields, blacklist);
+    const { seconds, severity, reason } = common;
+    const why = contains(cidr, source)
+      ? "the caller's own address"
+      : (protectedBy(neverBlock, cidr)?.why ?? whyTooWide(cidr, recent, holds, request));
+    if (why) return { kind: "ignored", cidr: cidr.text, why };
+    const claim = {
+      cidr,
+      expiresAt: toEpochSeconds(now) + seconds,
+      reportedAt: now,
+      severity,
+      reason,
+      detector: caller.name,
+      requestId: randomUUID(),
+      count: 1,
+    };
+    const report = asReport(claim, caller, now);
+    return {
+      kind: "block",
+      ...claim,
+      expiresAt: report.expiresAt,
+      severity: report.severity,
+    };
+  };
+}
+
+/** @throws Refusal */
+function commonOf(
+  fields: Fields,
+  { expirySeconds, maxExpirySeconds }: Pick<Blacklist, "expirySeconds" | "maxExpirySeconds">,
+) {
+  const seconds = numberOf(fields, "expiryTime", {
+    min: 1,
+    max: maxExpirySeconds,
+    otherwise: expirySeconds,
+    code: "invalid_expiry",
+  });
+  const severity = numberOf(fields, "severity", {
+    min: 1,
+    max: 10,
+    otherwise: DEFAULT_SEVERITY,
+    code: "invalid_severity",
+  });
+  return { seconds, severity, reason: reasonOf(fields) };
+}
+
+/** A range must not take in a caller, nor an address that is held; a single address may be either's. */
+function whyTooWide(
+  cidr: Cidr,
+  recent: readonly Cidr[],
+  holds: readonly Hold[],
+  { now }: Request,
+): string | undefined {
+  if (cidr.prefix === BITS[cidr.family]) return undefined;
+  if (recent.some((source) => contains(cidr, source))) return "the address of a recent caller";
+  const narrower = holds.filter((hold) => hold.cidr.prefix > cidr.prefix);
+  return holdOver(narrower, cidr, now) ? "an address that is held" : undefined;
+}
+
+/** The built-in ranges hold even while the list cannot be read; worker and `plan` ask again. */
+async function currentNeverBlock({
+  neverBlock,
+  log,
+}: Pick<Blacklist, "neverBlock" | "log">): Promise<NeverBlock> {
+  try {
+    return await neverBlock();
+  } catch (error) {
+    log.error("The never-block list cannot be read", error as Error);
+    return SPECIAL_RANGES;
+  }
+}

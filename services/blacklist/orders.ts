@@ -1,0 +1,67 @@
+import { setTimeout as pause } from "node:timers/promises";
+import type { Logger } from "../../shared/aws/log.ts";
+import type { OrderBook } from "../../shared/aws/table/orders.ts";
+import type { Orders } from "../../shared/domain/orders.ts";
+import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
+
+/** How long an instance trusts its last read of the orders. */
+export const LEASE_MS: Millis = 500;
+
+/** No report waits longer for the orders. */
+const READ_MS: Millis = 300;
+
+/** Longer than any lease: timers and clocks are not exact. */
+const ANNOUNCE_MS: Millis = LEASE_MS + 100;
+
+export type StandingOrders = ReturnType<typeof createStandingOrders>;
+
+/**
+ * The operators' standing orders, known to every instance of the endpoint: what was said before an
+ * unblock or an undo says nothing after it. Each instance holds them under a lease, so that a storm costs
+ * two reads a second and not one for each report; an unblock is answered when the leases from before it
+ * are over.
+ */
+export function createStandingOrders(
+  book: Pick<OrderBook, "read" | "countUnblock">,
+  log: Pick<Logger, "warn">,
+  clock: () => EpochMillis,
+  wait: (ms: Millis) => Promise<unknown> = pause,
+) {
+  let lease:
+    | { readonly since: EpochMillis; readonly orders: Promise<Orders | undefined> }
+    | undefined;
+
+  async function read(now: EpochMillis): Promise<Orders | undefined> {
+    try {
+      return await book.read(now, AbortSignal.timeout(READ_MS));
+    } catch (error) {
+      log.warn("The standing orders cannot be read now, so nothing folds", error as Error);
+      return undefined;
+    }
+  }
+
+  return {
+    /**
+     * Orders that hold every unblock and undo that was answered before the call; undefined where they
+     * cannot be read. Never throws.
+     */
+    async current(): Promise<Orders | undefined> {
+      const now = clock();
+      const age = lease ? now - lease.since : Number.POSITIVE_INFINITY;
+      // A clock that was set back says nothing of the lease.
+      if (!lease || age < 0 || age >= LEASE_MS) lease = { since: now, orders: read(now) };
+      return lease.orders;
+    },
+
+    /** Counts an unblock; other instances may not know yet. */
+    async add(): Promise<void> {
+      await book.countUnblock();
+    },
+
+    /** Counts an unblock, and resolves once every instance knows. */
+    async announce(): Promise<void> {
+      await book.countUnblock();
+      await wait(ANNOUNCE_MS);
+    },
+  };
+}

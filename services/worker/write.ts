@@ -1,0 +1,76 @@
+import { ConflictError } from "../../shared/aws/table/items.ts";
+import type { Cidr } from "../../shared/domain/cidr.ts";
+import {
+  type Decided,
+  decide,
+  type Known,
+  type Message,
+  NOTHING_KNOWN,
+  obey,
+  type Policy,
+} from "../../shared/domain/decide.ts";
+import { type Shift, shiftsOf } from "../../shared/domain/outstanding.ts";
+import type { EpochMillis } from "../../shared/domain/time.ts";
+import type { Worker } from "./worker.ts";
+
+/** Tries at an address that another writer keeps changing: the other lane, or our own lost answer. */
+const MAX_TRIES = 4;
+
+type Written = Omit<Decided, "next"> & { readonly shifts: readonly Shift[] };
+
+/** Decides what the messages of one address make of it, and writes what has changed. */
+export async function writeAddress(
+  cidr: Cidr,
+  messages: readonly Message[],
+  known: Known | undefined,
+  policy: Policy,
+  worker: Pick<Worker, "addresses" | "orders">,
+  now: EpochMillis,
+): Promise<Written> {
+  return changing(cidr, known, worker, now, async (before) => {
+    const { next, ...decided } = decide(before, messages, policy, now);
+    await worker.addresses.write(cidr, before, next);
+    for (const hold of decided.held) await worker.orders.hold(hold).catch(ignoreConflict);
+    for (const hold of decided.lifted) await worker.orders.lift(hold);
+    return { ...decided, shifts: shiftsOf(before.block, next.block, now) };
+  });
+}
+
+/** Makes what is known of an address obey the standing orders, where it does not. */
+export async function settleAddress(
+  cidr: Cidr,
+  known: Known,
+  policy: Policy,
+  worker: Pick<Worker, "addresses">,
+  now: EpochMillis,
+): Promise<readonly Shift[]> {
+  return changing(cidr, known, worker, now, async (before) => {
+    const next = obey(before, policy);
+    if (next === before) return [];
+    await worker.addresses.write(cidr, before, next);
+    return shiftsOf(before.block, next.block, now);
+  });
+}
+
+async function changing<T>(
+  cidr: Cidr,
+  known: Known | undefined,
+  { addresses }: Pick<Worker, "addresses">,
+  now: EpochMillis,
+  change: (known: Known) => Promise<T>,
+): Promise<T> {
+  let before = known ?? NOTHING_KNOWN;
+  for (let tries = 1; ; tries++) {
+    try {
+      return await change(before);
+    } catch (error) {
+      if (!(error instanceof ConflictError) || tries === MAX_TRIES) throw error;
+      before = (await addresses.read([cidr.text], now)).get(cidr.text) ?? NOTHING_KNOWN;
+    }
+  }
+}
+
+/** A newer hold of the same range is there. */
+function ignoreConflict(error: unknown): void {
+  if (!(error instanceof ConflictError)) throw error;
+}

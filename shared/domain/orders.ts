@@ -1,0 +1,63 @@
+import { type Cidr, overlaps } from "./cidr.ts";
+import type { EpochMillis, EpochSeconds } from "./time.ts";
+
+// Standing orders of operators: what holds for all addresses and every message until it ends.
+
+/** What the targets are made to hold. */
+export const MODES = ["enforce", "monitor", "off"] as const;
+
+/**
+ * - `enforce`: what the list wants
+ * - `monitor`: nothing; the log says what would be
+ * - `off`: nothing
+ *
+ * In each of them reports are accepted, and remembered.
+ */
+export type Mode = (typeof MODES)[number];
+
+/** Detectors' reports of a range, and of whatever overlaps it, are ignored for a while. */
+export type Hold = {
+  readonly cidr: Cidr;
+  readonly requestedAt: EpochMillis;
+  readonly until: EpochSeconds;
+};
+
+/** What a detector reported in a span of time is taken back, queued messages included. */
+export type Undo = {
+  readonly detector: string;
+  readonly since: EpochMillis;
+  /** When it was ordered: what the detector reports later counts again. */
+  readonly requestedAt: EpochMillis;
+};
+
+export type Orders = {
+  /** How many unblocks there were. */
+  readonly unblocks: number;
+  readonly holds: readonly Hold[];
+  readonly undos: readonly Undo[];
+  /** Overrides the deployment's own mode. */
+  readonly mode?: Mode | undefined;
+};
+
+export const NO_ORDERS: Orders = { unblocks: 0, holds: [], undos: [] };
+
+/** The hold that a detector's report of the range, made at that moment, falls under. */
+export function holdOver(
+  holds: readonly Hold[],
+  cidr: Cidr,
+  reportedAt: EpochMillis,
+): Hold | undefined {
+  return holds.find((hold) => reportedAt < hold.until * 1000 && overlaps(hold.cidr, cidr));
+}
+
+/** Whether what the detector reported at that moment has been taken back. */
+export function isUndone(
+  undos: readonly Undo[],
+  detector: string,
+  reportedAt: EpochMillis,
+): boolean {
+  return undos.some(
+    (undo) =>
+      undo.detector === detector && undo.since <= reportedAt && reportedAt <= undo.requestedAt,
+  );
+}

@@ -1,0 +1,127 @@
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
+
+// What a stolen token can do, and what its owner does about it.
+
+/** Longer than the functions keep a parameter. */
+const PARAMETER_MS = 6_000;
+const CALLERS = "/portcullis/dev/callers";
+const TOKENS = "/portcullis/dev/tokens";
+
+let cloud: TestCloud;
+let ssm: SSMClient;
+/** Another detector, which nobody has robbed. */
+const honest = randomBytes(24).toString("base64url");
+
+beforeAll(async () => {
+  cloud = await startTestCloud({ EXPIRY_TIME: "3600" });
+  const { region, endpoints } = cloud.stack;
+  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+  ssm = new SSMClient({ endpoint: endpoints.ssm, region, credentials });
+  await change(CALLERS, (list) => [...list, { name: "honest", role: "detector" }]);
+  const signingKey = createHmac("sha256", honest).update("portcullis-signature").digest("hex");
+  const sha256 = createHash("sha256").update(honest).digest("hex");
+  await change(TOKENS, (list) => [...list, { name: "honest", sha256, signingKey }]);
+  await pause(PARAMETER_MS);
+}, 120_000);
+afterAll(async () => {
+  ssm.destroy();
+  await cloud.stop();
+});
+
+type Entry = { readonly name: string };
+async function change(Name: string, by: (list: readonly Entry[]) => readonly object[]) {
+  const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
+  const list = JSON.parse(Parameter?.Value ?? "[]") as readonly Entry[];
+  await ssm.send(
+    new PutParameterCommand({ Name, Value: JSON.stringify(by(list)), Overwrite: true }),
+  );
+}
+
+const json = { "content-type": "application/json" };
+const report = (fields: object, token?: string) =>
+  cloud.call("/blacklistip", {
+    method: "POST",
+    headers: json,
+    body: JSON.stringify(fields),
+    ...(token && { token }),
+  });
+const asOperator = (method: string, path: string, body?: object) =>
+  cloud.call(path, {
+    method,
+    token: cloud.stack.operatorToken,
+    headers: json,
+    ...(body && { body: JSON.stringify(body) }),
+  });
+/** A hundred addresses that nobody else reports. */
+const hundred = (n: number) => Array.from({ length: 100 }, (_, i) => `41.${n}.${i}.1`);
+const isDenied = async (cidr: string) => (await cloud.denied()).includes(cidr);
+const stateOf = async (ip: string) => (await cloud.list(`?ip=${ip}`)).blocks[0];
+
+describe("a token that floods", () => {
+  test("is told to wait past its budget, and holds up neither another detector nor the operator", async () => {
+    const statuses = [];
+    for (let n = 0; n < 70; n++) statuses.push((await report({ ips: hundred(n) })).status);
+    expect(new Set(statuses)).toEqual(new Set([202, 429]));
+    expect((await report({ ip: "203.0.113.1" })).headers.get("retry-after")).toMatch(/^\d+$/);
+
+    await report({ ip: "203.0.113.9", severity: 9 }, honest);
+    await eventually("another detector's block", 3, () => isDenied("203.0.113.9/32"));
+    expect((await asOperator("DELETE", "/blacklistip?ip=203.0.113.9")).status).toBe(202);
+    await eventually("unblocked", 3, async () => !(await isDenied("203.0.113.9/32")));
+  }, 60_000);
+
+  test("an operator's block stands above whatever it reports, at whatever severity", async () => {
+    await asOperator("POST", "/blacklistip", { ip: "203.0.113.77", severity: 1 });
+    await eventually("enforced", 5, () => isDenied("203.0.113.77/32"));
+  }, 20_000);
+});
+
+describe("its owner", () => {
+  test("takes back everything that it reported, and nothing else", async () => {
+    await report({ ip: "203.0.113.21", severity: 9 }, honest);
+    await report({ ip: "41.0.1.1", severity: 9 }, honest);
+    const since = Math.floor(Date.now() / 1000) - 600;
+    const undo = await asOperator("DELETE", `/blacklist?detector=detector&since=${since}`);
+    expect(undo.status).toBe(202);
+    await eventually("nothing of it is left", 60, async () => {
+      const { blocks } = await cloud.list("?limit=200");
+      const names = blocks.flatMap((block) => (block as { detectors?: string[] }).detectors ?? []);
+      return blocks.length > 0 && !names.includes("detector");
+    });
+    expect(await stateOf("203.0.113.21")).toMatchObject({ detectors: ["honest"] });
+    expect(await stateOf("41.0.1.1")).toMatchObject({ detectors: ["honest"] });
+  }, 90_000);
+
+  test("revokes it: it is refused, and what lies in the queue is dropped", async () => {
+    await change(CALLERS, (list) => list.filter(({ name }) => name !== "detector"));
+    await pause(PARAMETER_MS);
+    expect((await report({ ip: "203.0.113.31" })).status).toBe(401);
+  }, 30_000);
+});
+
+test("a detector may sign its requests, and no signature holds for another body", async () => {
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const key = createHmac("sha256", honest).update("portcullis-signature").digest();
+  const body = JSON.stringify({ ip: "203.0.113.41", severity: 9 });
+  const signed = ["POST", "/blacklistip", body];
+  const signature = createHmac("sha256", key)
+    .update([timestamp, ...signed].join("\n"))
+    .digest("hex");
+  const send = (text: string) =>
+    cloud.call("/blacklistip", {
+      method: "POST",
+      token: null,
+      headers: {
+        ...json,
+        "x-portcullis-timestamp": timestamp,
+        "x-portcullis-signature": `honest:${signature}`,
+      },
+      body: text,
+    });
+  expect((await send(body)).status).toBe(202);
+  expect((await send(body.replace("41", "42"))).status).toBe(401);
+}, 20_000);

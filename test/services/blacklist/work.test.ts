@@ -1,0 +1,125 @@
+import type { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { beforeEach, describe, expect, test } from "@jest/globals";
+import { createParameters } from "../../../shared/aws/parameters.ts";
+import { bearer, json, startEndpoint } from "../../support/endpoint.ts";
+import { NOW } from "../../support/reports.ts";
+import {
+  CALLER_LIST,
+  callerListOf,
+  DETECTOR_TOKEN,
+  signatureHeaders,
+  TOKEN_LIST,
+} from "../../support/tokens.ts";
+
+// What a request may cost: nothing grows faster than what was sent, and little is done for callers who are
+// not known.
+
+const SIGNED = { method: "POST", url: "/blacklistip", timestamp: NOW / 1000 };
+
+let endpoint: ReturnType<typeof startEndpoint>;
+beforeEach(() => {
+  endpoint = startEndpoint();
+});
+
+/** The least of several times in milliseconds: what else runs on the machine only adds to it. */
+async function leastMs(run: () => Promise<unknown>, times = 7): Promise<number> {
+  const measured: number[] = [];
+  for (let time = 0; time < times; time++) {
+    const begin = performance.now();
+    await run();
+    measured.push(performance.now() - begin);
+  }
+  return Math.min(...measured);
+}
+
+test.each([
+  ["of blanks", `application/json${" ".repeat(10_000)}x`],
+  ["of blanks before a parameter", `application/json${" ".repeat(10_000)};charset=utf-8`],
+  ["of tabs", `application/json${"\t".repeat(10_000)}x`],
+])("10 kB %s in a content type cost next to nothing", async (_what, type) => {
+  const call = {
+    headers: { ...bearer(DETECTOR_TOKEN), "content-type": type },
+    body: '{"ip":"203.0.113.9"}',
+  };
+  const post = () => endpoint.call("POST", "/blacklistip", call);
+  await post();
+  // It was 93 ms.
+  expect(await leastMs(post)).toBeLessThan(5);
+});
+
+test("a long reason is looked at once, and not to its end", async () => {
+  const ips = Array.from({ length: 100 }, (_, index) => `203.0.113.${index}`);
+  const reason = "\u0000 ".repeat(20_000);
+  const report = () => endpoint.report({ ips, reason });
+  await report();
+  const long = await leastMs(report);
+  const short = await leastMs(() => endpoint.report({ ips, reason: "port scan" }));
+  // It was 834 ms.
+  expect(long - short).toBeLessThan(20);
+});
+
+test("a long text in the place of an address is cut", async () => {
+  const report = () => endpoint.report({ ip: "/".repeat(900_000) });
+  const { body } = await report();
+  expect(body.error.code).toBe("invalid_ip");
+  expect(body.error.message.length).toBeLessThan(200);
+  // It was 60 ms.
+  expect(await leastMs(report)).toBeLessThan(20);
+});
+
+describe("a thousand requests", () => {
+  /** The names of the parameters that were read, and what the table was asked for. */
+  const thousand = async (headers: Record<string, string>) => {
+    const read: string[] = [];
+    const values: Record<string, string> = { "/tokens": TOKEN_LIST, "/callers": CALLER_LIST };
+    const ssm = {
+      async send({ input: { Name = "" } }: GetParameterCommand) {
+        read.push(Name);
+        return { Parameter: { Value: values[Name] } };
+      },
+    };
+    endpoint = startEndpoint({ store: createParameters(ssm as unknown as SSMClient) });
+    for (let time = 0; time < 1_000; time++) {
+      const call = { headers: { ...json, ...headers }, body: { ip: "203.0.113.9" } };
+      expect((await endpoint.call("POST", "/blacklistip", call)).status).toBe(401);
+    }
+    return { read, taken: endpoint.budgets.calls, sources: endpoint.sources.reads };
+  };
+
+  test("without a token read no parameter at all", async () => {
+    expect(await thousand({})).toEqual({ read: [], taken: 0, sources: 0 });
+  });
+
+  test.each([
+    ["with an unknown token", bearer("unknown")],
+    ["with a signature that is wrong", signatureHeaders("suricata", "wrong", SIGNED)],
+  ])("%s read each list once in five seconds", async (_what, headers) => {
+    const { read, ...others } = await thousand(headers);
+    expect(read.length).toBeLessThanOrEqual(4);
+    expect(new Set(read)).toEqual(new Set(["/tokens", "/callers"]));
+    expect(others).toEqual({ taken: 0, sources: 0 });
+  });
+});
+
+test("a request that is refused costs less than one that is taken", async () => {
+  const ROUNDS = 300;
+  let index = 0;
+  const run = (headers: Record<string, string>) => async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      index++;
+      const ip = `203.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`;
+      await endpoint.call("POST", "/blacklistip", {
+        headers: { ...json, ...headers },
+        body: { ip },
+      });
+    }
+  };
+  endpoint = startEndpoint({ callerList: () => callerListOf({ addressesPerMinute: 100_000 }) });
+  const taken = run(bearer(DETECTOR_TOKEN));
+  const unknown = run(bearer("an-unknown-token-of-more-than-32-characters"));
+  const none = run({});
+  for (const warmUp of [taken, unknown, none]) await warmUp();
+  const accepted = await leastMs(taken);
+  expect(await leastMs(none)).toBeLessThan(accepted);
+  expect(await leastMs(unknown)).toBeLessThan(accepted);
+});
