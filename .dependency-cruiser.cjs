@@ -80,7 +80,7 @@ module.exports = {
       from: {
         orphan: true,
         pathNot:
-          "(\\.test\\.ts|handler\\.ts|infra/[^/]+\\.cjs|infra/(install|bundle-sizes)\\.mjs)$",
+          "(\\.test\\.ts|handler\\.ts|infra/(watch/)?[^/]+\\.cjs|infra/(install|bundle-sizes)\\.mjs)$",
       },
       to: {},
     },

@@ -9,7 +9,7 @@ import { createFunction, type LambdaFunction } from "./lambda.ts";
 import { takeLock } from "./lock.ts";
 import { type Log, openLog } from "./log.ts";
 import { packageServices } from "./package.ts";
-import { createResources } from "./resources.ts";
+import { createResources, parametersFor } from "./resources.ts";
 import { type Environment, type LocalSettings, readSettings } from "./settings.ts";
 import { startHttpSource } from "./sources/http.ts";
 import { startInvokeApi } from "./sources/invoke.ts";
@@ -99,12 +99,12 @@ export async function startCloud({
     const tokens = makeTokens(join(stateDir, "tokens.json"));
     const lists = parametersOf(tokens, env.CALLERS);
     const planned = withTimeToLive(settings.timeToLive, readModel(packaged.templates, { region }));
-    const parameters = withValues(planned, {
+    const parameters = parametersFor(planned, {
       TOKENS_PARAMETER: lists.tokens,
       CALLERS_PARAMETER: lists.callers,
-      NEVER_BLOCK_PARAMETER: settings.neverBlock,
+      NEVER_BLOCK_PARAMETER: settings.neverBlock ?? "none",
     });
-    const created = await createResources(clients, planned, parameters);
+    const created = await createResources(clients, planned, [...planned.parameters, ...parameters]);
     const model = readModel(packaged.templates, { region, created });
 
     const base = baseEnvironment(env, engines, region);
@@ -116,12 +116,14 @@ export async function startCloud({
         ACL_ID: aclIds.join(","),
         WAF_IP_SETS: settings.wafIpSets.join(","),
       });
+      const environment = { ...fn.environment, ...overrides };
       const lambda = createFunction(fn, {
         codeDir: packaged.codeDir,
-        env: { ...base, ...fn.environment, ...overrides },
+        // Each call's User-Agent names its function: in AWS its role tells them apart, here nothing would.
+        env: { ...base, AWS_SDK_UA_APP_ID: fn.artefact, ...environment },
         log,
       });
-      functions.set(fn.name, { fn, log, lambda });
+      functions.set(fn.name, { fn, log, lambda, environment });
     }
     stops.push(async () => {
       await Promise.all([...functions.values()].map(({ log }) => log.close()));
@@ -145,7 +147,12 @@ export async function startCloud({
     });
     sources.push(api);
     const invokeApi = await startInvokeApi(
-      new Map([...functions].map(([name, { lambda }]) => [name, lambda.invoke])),
+      new Map(
+        [...functions].map(([name, { lambda, environment }]) => [
+          name,
+          { invoke: lambda.invoke, environment },
+        ]),
+      ),
     );
     sources.push(invokeApi);
     for (const mapping of model.queueMappings) {
@@ -235,20 +242,12 @@ function withTimeToLive(isOn: boolean, model: Model): Model {
   return { ...model, table };
 }
 
-type Running = { fn: FunctionModel; log: Log; lambda: LambdaFunction };
-
-/** The parameters, with those values that a run chooses, found by what functions call them. */
-function withValues(
-  { parameters, functions }: Model,
-  values: Readonly<Record<string, string | undefined>>,
-): Model["parameters"] {
-  return parameters.map((parameter) => {
-    const variable = Object.keys(values).find((name) =>
-      functions.some(({ environment }) => environment[name] === parameter.name),
-    );
-    return { ...parameter, value: (variable && values[variable]) || parameter.value };
-  });
-}
+type Running = {
+  fn: FunctionModel;
+  log: Log;
+  lambda: LambdaFunction;
+  environment: Record<string, string>;
+};
 
 /** The settings of a function that the runner's environment replaces. */
 function settingsOf(fn: FunctionModel, env: Environment): Record<string, string> {

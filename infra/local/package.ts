@@ -1,6 +1,14 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,6 +24,8 @@ import { takeLock } from "./lock.ts";
 export const PROJECT_ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const PACKAGING_TIMEOUT_MS = 180_000;
+/** The stage whose file the local cloud is made of. */
+const STAGE = "local";
 const TEMPLATE = "cloudformation-template-update-stack.json";
 
 /** What a deployment would upload. */
@@ -62,24 +72,16 @@ function servicePaths(root: string): string[] {
   return Object.values(compose.services).map(({ path }) => path);
 }
 
-/**
- * The settings of a run are given to its functions, so they must not be baked into the artefacts:
- * packaging sees none of the runner's environment but what finds and runs programs.
- */
+/** The settings of a run are given to its functions afterwards: packaging reads the stage's file alone. */
 async function runServerless(root: string): Promise<void> {
   const resolver = createRequire(join(root, "package.json"));
   const serverless = join(
     dirname(resolver.resolve("serverless/package.json")),
     "bin/serverless.js",
   );
-  const kept = ["PATH", "HOME", "USERPROFILE", "TMPDIR", "TEMP", "SystemRoot", "CI"];
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => kept.includes(name)),
-  );
   try {
-    await promisify(execFile)(process.execPath, [serverless, "package"], {
+    await promisify(execFile)(process.execPath, [serverless, "package", "--stage", STAGE], {
       cwd: root,
-      env,
       timeout: PACKAGING_TIMEOUT_MS,
     });
   } catch (error) {
@@ -90,13 +92,10 @@ async function runServerless(root: string): Promise<void> {
 }
 
 function sourcesOf(root: string): string[] {
-  const infra = readdirSync(join(root, "infra"))
-    .filter((name) => /\.(yml|cjs)$/.test(name))
-    .map((name) => join(root, "infra", name));
+  const infra = globSync("infra/{,stages/,watch/}*.{yml,cjs}", { cwd: root });
   const own = ["package-lock.json", "package.json", "serverless-compose.yml", "tsconfig.json"];
   return [
-    ...own.map((name) => join(root, name)),
-    ...infra,
+    ...[...own, ...infra].map((name) => join(root, name)),
     ...filesUnder(join(root, "services")),
     ...filesUnder(join(root, "shared")),
   ];

@@ -40,6 +40,17 @@ export async function createResources(
   return { queues, table };
 }
 
+/** The parameters that operators write, no template: their values by what functions call their names. */
+export function parametersFor(
+  { functions }: Pick<Model, "functions">,
+  values: Readonly<Record<string, string>>,
+): Model["parameters"] {
+  return Object.entries(values).flatMap(([variable, value]) => {
+    const names = new Set(functions.flatMap(({ environment }) => environment[variable] ?? []));
+    return [...names].map((name) => ({ name, value, type: "String" }));
+  });
+}
+
 /** Dead-letter queues first: a redrive policy names one by its ARN. */
 async function createQueues(
   sqs: SQSClient,

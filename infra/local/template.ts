@@ -65,6 +65,8 @@ export type QueueMapping = {
   queueArn: string;
   batchSize: number;
   reportsBatchItemFailures: boolean;
+  /** Batches at a time, over all message groups. */
+  maximumConcurrency?: number;
 };
 
 /** An event source mapping from a DynamoDB stream. */
@@ -102,6 +104,21 @@ export type Model = {
 
 type Properties = Record<string, unknown>;
 
+/** Where the values of compiled templates are resolved; names stand in for what has not been created. */
+export function createScope(
+  templates: readonly Template[],
+  { region, created }: { region: string; created?: Created },
+): Scope {
+  const pseudo = {
+    "AWS::Region": region,
+    "AWS::AccountId": LOCAL_ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+  };
+  const scope: Scope = { templates, pseudo, identify: (t, r) => identify(scope, t, r, created) };
+  return scope;
+}
+
 /**
  * Reads the model out of the compiled templates of all services. Resource types that nothing local
  * depends on (roles, log groups, alarms …) are passed over, and so are their properties.
@@ -113,13 +130,7 @@ export function readModel(
   templates: readonly Template[],
   { region, created }: { region: string; created?: Created },
 ): Model {
-  const pseudo = {
-    "AWS::Region": region,
-    "AWS::AccountId": LOCAL_ACCOUNT,
-    "AWS::Partition": "aws",
-    "AWS::URLSuffix": "amazonaws.com",
-  };
-  const scope: Scope = { templates, pseudo, identify: (t, r) => identify(scope, t, r, created) };
+  const scope = createScope(templates, { region, ...(created && { created }) });
 
   function all(type: string): { template: Template; raw: Properties; name: string }[] {
     return templates.flatMap((template) =>
@@ -316,11 +327,15 @@ function tableModel(p: Properties): TableModel {
 }
 
 function queueMapping(p: Properties): QueueMapping {
+  const scaling = p.ScalingConfig as { MaximumConcurrency?: number } | undefined;
   return {
     functionName: functionNameOf(p.FunctionName),
     queueArn: String(p.EventSourceArn),
     batchSize: Number(p.BatchSize ?? 10),
     reportsBatchItemFailures: responseTypes(p).includes("ReportBatchItemFailures"),
+    ...(scaling?.MaximumConcurrency !== undefined && {
+      maximumConcurrency: Number(scaling.MaximumConcurrency),
+    }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { APIGatewayProxyEventV2, Context } from "aws-lambda";
+import { createAdded } from "../../shared/aws/added.ts";
 import { createCallers } from "../../shared/aws/callers.ts";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
 import { createLogger, createMetrics } from "../../shared/aws/log.ts";
@@ -6,8 +7,10 @@ import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
+import { createAdditions } from "../../shared/aws/table/additions.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
 import { createBudgets } from "../../shared/aws/table/budgets.ts";
+import { partition } from "../../shared/aws/table/items.ts";
 import { createOrderBook } from "../../shared/aws/table/orders.ts";
 import { createOutstanding } from "../../shared/aws/table/outstanding.ts";
 import { createSources } from "../../shared/aws/table/sources.ts";
@@ -23,13 +26,24 @@ import { createCallerSources } from "./sources.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const metrics = createMetrics();
+const metrics = createMetrics(config.STAGE_NAME);
 const measure: Measure = (metric) => metrics.addMetric(metric, "Count", 1);
 const parameters = createParameters(createSsm(), () => measure("ParameterUnreadable"));
-const callers = createCallers(parameters, config.CALLERS_PARAMETER, log, Date.now);
-const tokens = createTokens(parameters, config.TOKENS_PARAMETER, callers, log, Date.now);
 const dynamo = createDynamo();
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
+const addedIn = (partition: string) =>
+  createAdded(createAdditions(dynamo, tableConfig, partition), log, Date.now);
+const added = addedIn(partition.settings(config.LIST_NAME));
+const addedTokens = addedIn(partition.tokens(config.LIST_NAME));
+const callers = createCallers(parameters, config.CALLERS_PARAMETER, added, log, Date.now);
+const tokens = createTokens(
+  parameters,
+  config.TOKENS_PARAMETER,
+  addedTokens,
+  callers,
+  log,
+  Date.now,
+);
 const states = createTargetStates(dynamo, tableConfig);
 const orderBook = createOrderBook(dynamo, tableConfig, log);
 const orders = createStandingOrders(orderBook, log, Date.now);
@@ -49,7 +63,14 @@ const blacklist: Blacklist = {
     log,
   ),
   sources: createCallerSources(createSources(dynamo, tableConfig, log), log),
-  neverBlock: createNeverBlock(parameters, config.NEVER_BLOCK_PARAMETER, states, log, Date.now),
+  neverBlock: createNeverBlock(
+    parameters,
+    config.NEVER_BLOCK_PARAMETER,
+    added,
+    states,
+    log,
+    Date.now,
+  ),
   expirySeconds: config.EXPIRY_TIME,
   maxExpirySeconds: config.MAX_EXPIRY_TIME,
   holdSeconds: config.HOLD_TIME,

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { aclIds, ipSetNames, text, wholeNumber } from "../../shared/aws/settings.ts";
+import { aclIds, ipSetNames, parameterName, text, wholeNumber } from "../../shared/aws/settings.ts";
 
 const YEAR = 31_536_000;
 
@@ -9,11 +9,12 @@ export const settings = v.object({
   WAF_IP_SETS: ipSetNames,
   TABLE_NAME: text,
   LIST_NAME: text,
+  STAGE_NAME: text,
   QUEUE_URL: text,
   QUEUE_SHARDS: wholeNumber(1, 100),
-  TOKENS_PARAMETER: text,
-  CALLERS_PARAMETER: text,
-  NEVER_BLOCK_PARAMETER: text,
+  TOKENS_PARAMETER: parameterName,
+  CALLERS_PARAMETER: parameterName,
+  NEVER_BLOCK_PARAMETER: parameterName,
   /** Seconds a block lasts where the request names no expiryTime. */
   EXPIRY_TIME: wholeNumber(1, YEAR),
   /** Seconds; the longest expiryTime that a request may name. */

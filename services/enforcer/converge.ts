@@ -24,6 +24,7 @@ import {
 import { apply, type Outcome } from "./apply.ts";
 import { wantedIn } from "./policy.ts";
 import type { Sweeper } from "./sweep.ts";
+import type { TimeToEntry } from "./timeToEntry.ts";
 
 // converge, the whole algorithm, for one target:
 //
@@ -45,6 +46,7 @@ export type Enforcer = {
   /** The deployment's own mode, which an operator's order overrides. */
   readonly mode: Mode;
   readonly sweeper: Pick<Sweeper, "begin">;
+  readonly timeToEntry: TimeToEntry;
   readonly log: Logger;
   readonly clock: () => EpochMillis;
 };
@@ -71,6 +73,8 @@ export type Converged = {
   readonly isNeverBlockReadable: boolean;
   /** When the first block that holds a place here ends; undefined where none does. */
   readonly nextEnd: EpochSeconds | undefined;
+  /** From acceptance to the entry, of the blocks whose entry AWS has just confirmed. */
+  readonly timesToEntry: readonly Millis[];
 };
 
 const FAMILIES = [4, 6] as const satisfies readonly Family[];
@@ -162,12 +166,22 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   const stopAt = Math.min(deadline, clock() + PLAN_LIFE);
   const applied = await apply(target, planned.changes, seen.actual, stopAt, enforcer);
   const record = target.settle(planned.record, before, applied, clock());
+  const rangesIn = (of: Record) => target.record.entries(of).map(({ cidr }) => cidr);
   const converged = summarize(target, record, ranked, shown, applied, {
     // Of a person's are what the real plan finds so: the monitored one does not know our own entries.
     foreign: planned.foreign,
     drifted: planned.drifted,
     problem: applied.isMissing ? "missing" : applied.refusals > 0 ? "refused" : recorded.problem,
     isNeverBlockReadable: known?.isCurrent ?? false,
+    timesToEntry: enforcer.timeToEntry({
+      target: target.id,
+      state,
+      ranked,
+      placed: covered(ranked, planned.chosen),
+      before: rangesIn(before),
+      after: rangesIn(record),
+      now: clock(),
+    }),
   });
   await write(enforcer, target.id, isChanging ? recorded : state, {
     ...recorded,
@@ -304,7 +318,10 @@ function summarize<Record, Change extends TargetChange>(
   ranked: readonly Block[],
   plan: Pick<TargetPlan<Record, Change>, "chosen" | "shadowed">,
   applied: Outcome<Change>,
-  rest: Pick<Converged, "foreign" | "drifted" | "problem" | "isNeverBlockReadable">,
+  rest: Pick<
+    Converged,
+    "foreign" | "drifted" | "problem" | "isNeverBlockReadable" | "timesToEntry"
+  >,
 ): Converged {
   const denied = entries(record).map(({ cidr }) => cidr);
   const held = covered(ranked, plan.chosen);
@@ -368,6 +385,7 @@ async function unusable<Record>(
       problem,
       isNeverBlockReadable: true,
       nextEnd: undefined,
+      timesToEntry: [],
     },
     isInterrupted: false,
     hasLearnt: false,

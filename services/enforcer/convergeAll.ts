@@ -49,6 +49,7 @@ const RETRY: Millis = 10_000;
 /** What one converge knows of a target while it runs. */
 type Progress = {
   applied: number;
+  timesToEntry: Millis[];
   last?: Converged;
   error?: Error;
   /** Rounds that failed in a row. */
@@ -76,7 +77,10 @@ export function createConvergeAll(
     beside?: Promise<unknown>,
   ): Promise<Results> {
     const progress = new Map(
-      targets.map(({ id }): [string, Progress] => [id, { applied: 0, failures: 0, isBusy: true }]),
+      targets.map(({ id }): [string, Progress] => [
+        id,
+        { applied: 0, timesToEntry: [], failures: 0, isBusy: true },
+      ]),
     );
     /** Aborted once nothing is under way any more: nobody need look again. */
     const over = new AbortController();
@@ -118,7 +122,9 @@ export function createConvergeAll(
     ]);
     return {
       converged: new Map(
-        entries.flatMap(([id, { last, applied }]) => (last ? [[id, { ...last, applied }]] : [])),
+        entries.flatMap(([id, { last, applied, timesToEntry }]) =>
+          last ? [[id, { ...last, applied, timesToEntry }]] : [],
+        ),
       ),
       failed: new Map(entries.flatMap(([id, { error }]) => (error ? [[id, error]] : []))),
       wakeUpAt: next.length > 0 ? Math.min(...next) : undefined,
@@ -143,6 +149,7 @@ async function tryOnce(
   try {
     const { converged, isInterrupted, hasLearnt } = await target.once(deadline);
     own.applied += converged.applied;
+    own.timesToEntry.push(...converged.timesToEntry);
     own.last = converged;
     own.failures = 0;
     if (isInterrupted || (hasLearnt && round < MAX_QUOTA_ROUNDS)) {

@@ -1,4 +1,6 @@
 import type { Context, DynamoDBStreamEvent, ScheduledEvent, SQSEvent } from "aws-lambda";
+import { createAccountAddresses } from "../../shared/aws/accountAddresses.ts";
+import { createAdded } from "../../shared/aws/added.ts";
 import {
   createDynamo,
   createEc2,
@@ -11,7 +13,9 @@ import { createLogger, createMetrics } from "../../shared/aws/log.ts";
 import { createLastKnown } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
+import { createAdditions } from "../../shared/aws/table/additions.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { partition } from "../../shared/aws/table/items.ts";
 import { createOffenders } from "../../shared/aws/table/offenders.ts";
 import { createOrderBook } from "../../shared/aws/table/orders.ts";
 import { createSources } from "../../shared/aws/table/sources.ts";
@@ -24,34 +28,47 @@ import { createWafIpSetTarget } from "../../shared/targets/wafIpSet/target.ts";
 import { createIpSets } from "../../shared/targets/wafIpSet/wafv2.ts";
 import type { Enforcer } from "./converge.ts";
 import { convergenceOf, createConvergeAll } from "./convergeAll.ts";
-import { addMetrics } from "./metrics.ts";
+import { publishMetrics } from "./metrics.ts";
 import { rememberEnded, removalsIn } from "./removals.ts";
 import { settings } from "./settings.ts";
 import { createSweeper } from "./sweep.ts";
+import { createTimeToEntry } from "./timeToEntry.ts";
 import { createWakeUps } from "./wakeUps.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const metrics = createMetrics();
+const metrics = createMetrics(config.STAGE_NAME);
 const dynamo = createDynamo(patient);
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
 const offenders = createOffenders(dynamo, tableConfig);
 const blocks = createBlocks(dynamo, tableConfig, log);
 const states = createTargetStates(dynamo, tableConfig);
 const sweeper = createSweeper(blocks, { log, clock: Date.now });
+/** A change of what operators have added wakes the enforcer: it looks each time. */
+const LOOK_ALWAYS = 0;
+const added = createAdded(
+  createAdditions(dynamo, tableConfig, partition.settings(config.LIST_NAME)),
+  log,
+  Date.now,
+  LOOK_ALWAYS,
+);
+const lastKnown = createLastKnown(
+  createParameters(createSsm()),
+  config.NEVER_BLOCK_PARAMETER,
+  added,
+  states,
+  log,
+  Date.now,
+);
+const accountAddresses = createAccountAddresses(createEc2(), states, log, Date.now);
 const enforcer: Enforcer = {
   blocks,
   states,
   sweeper,
+  timeToEntry: createTimeToEntry(),
   orders: createOrderBook(dynamo, tableConfig, log),
   sources: createSources(dynamo, tableConfig, log),
-  neverBlock: createLastKnown(
-    createParameters(createSsm()),
-    config.NEVER_BLOCK_PARAMETER,
-    states,
-    log,
-    Date.now,
-  ),
+  neverBlock: async (ownRanges) => lastKnown([...ownRanges, ...(await accountAddresses())]),
   mode: config.MODE,
   log,
   clock: Date.now,
@@ -102,20 +119,16 @@ export async function handler(
   }
   const deadline = Date.now() + context.getRemainingTimeInMillis() - RESERVE_MS;
   const remembering = rememberEnded(removals, offenders, config.REPEAT_MEMORY, deadline, enforcer);
-  try {
-    const results = await convergeAll(deadline, remembering);
-    for (const [target, converged] of results.converged)
-      log.info("Converged", { target, ...converged });
-    for (const [target, error] of results.failed) log.error("A converge failed", { target, error });
-    if (results.wakeUpAt !== undefined) await wakeUpAt(results.wakeUpAt);
-    const { isMore } = await sweeper.end();
-    if (isMore) await wakeUpAt(toEpochSeconds(Date.now()) + 1);
-    addMetrics(metrics, results, await remembering);
-    const [failure] = results.failed.values();
-    // Where none could be converged, Lambda tries the records again.
-    if (failure && results.failed.size === config.ACL_ID.length + config.WAF_IP_SETS.length)
-      throw failure;
-  } finally {
-    metrics.publishStoredMetrics();
-  }
+  const results = await convergeAll(deadline, remembering);
+  for (const [target, { timesToEntry, ...converged }] of results.converged)
+    log.info("Converged", { target, ...converged, entered: timesToEntry.length });
+  for (const [target, error] of results.failed) log.error("A converge failed", { target, error });
+  if (results.wakeUpAt !== undefined) await wakeUpAt(results.wakeUpAt);
+  const { isMore } = await sweeper.end();
+  if (isMore) await wakeUpAt(toEpochSeconds(Date.now()) + 1);
+  publishMetrics(metrics, results, await remembering);
+  const [failure] = results.failed.values();
+  // Where none could be converged, Lambda tries the records again.
+  if (failure && results.failed.size === config.ACL_ID.length + config.WAF_IP_SETS.length)
+    throw failure;
 }

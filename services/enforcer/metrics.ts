@@ -2,31 +2,52 @@ import type { Metrics } from "../../shared/aws/log.ts";
 import type { Converged } from "./converge.ts";
 import type { Results } from "./convergeAll.ts";
 
-/** Counts over all targets, and of offenders, as the alarms watch them (infra/alarms.yml). */
-export function addMetrics(
-  metrics: Pick<Metrics, "addMetric">,
+/** Values of one metric that one line of the log takes; more would be published without dimensions. */
+const MAX_VALUES = 99;
+
+/**
+ * Publishes what a converge did, as the alarms watch it (infra/watch/alarms.cjs): of each target with the
+ * dimension `target`, and what is of none without.
+ */
+export function publishMetrics(
+  metrics: Pick<Metrics, "addDimension" | "addMetric" | "publishStoredMetrics">,
   { converged, failed }: Pick<Results, "converged" | "failed">,
   offendersForgotten: number,
 ): void {
-  const all = [...converged.values()];
-  const sum = (count: (one: Converged) => number) =>
-    all.reduce((total, one) => total + count(one), 0);
-  const withProblem = (problem: Converged["problem"]) =>
-    sum((one) => (one.problem === problem ? 1 : 0));
-  const counts = {
-    Enforced: sum(({ enforced }) => enforced),
-    Waiting: sum(({ waiting }) => waiting),
-    Shadowed: sum(({ shadowed }) => shadowed),
-    Foreign: sum(({ foreign }) => foreign),
-    ChangesApplied: sum(({ applied }) => applied),
-    ChangesLeft: sum(({ left }) => left),
-    ChangesRefused: sum(({ refused }) => refused),
-    DriftRepaired: sum(({ drifted }) => drifted),
-    NeverBlockUnreadable: sum(({ isNeverBlockReadable }) => (isNeverBlockReadable ? 0 : 1)),
-    TargetMissing: withProblem("missing") + withProblem("not ours"),
-    Unassociated: withProblem("unassociated"),
-    TargetFailed: failed.size,
-    OffendersForgotten: offendersForgotten,
+  const publish = (counts: Readonly<Record<string, number>>) => {
+    for (const [name, count] of Object.entries(counts)) metrics.addMetric(name, "Count", count);
+    metrics.publishStoredMetrics();
   };
-  for (const [name, count] of Object.entries(counts)) metrics.addMetric(name, "Count", count);
+  for (const target of new Set([...converged.keys(), ...failed.keys()])) {
+    const one = converged.get(target);
+    const times = [...(one?.timesToEntry ?? [])];
+    while (times.length > 0) {
+      metrics.addDimension("target", target);
+      for (const time of times.splice(0, MAX_VALUES))
+        metrics.addMetric("TimeToEntry", "Milliseconds", time);
+      publish({});
+    }
+    metrics.addDimension("target", target);
+    publish({ ...(one && countsOf(one)), TargetFailed: failed.has(target) ? 1 : 0 });
+  }
+  // The alarm for an enforcer that has stopped waits for silence: nothing is said where none converged.
+  const converges = converged.size > 0 ? { Converges: converged.size } : {};
+  publish({ ...converges, OffendersForgotten: offendersForgotten });
+}
+
+function countsOf(one: Converged): Readonly<Record<string, number>> {
+  const { problem } = one;
+  return {
+    Enforced: one.enforced,
+    Waiting: one.waiting,
+    Shadowed: one.shadowed,
+    Foreign: one.foreign,
+    ChangesApplied: one.applied,
+    ChangesLeft: one.left,
+    ChangesRefused: one.refused,
+    DriftRepaired: one.drifted,
+    NeverBlockUnreadable: one.isNeverBlockReadable ? 0 : 1,
+    TargetMissing: problem === "missing" || problem === "not ours" ? 1 : 0,
+    Unassociated: problem === "unassociated" ? 1 : 0,
+  };
 }

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import {
   aclIds,
   ipSetNames,
+  parameterName,
   severityByTarget,
   text,
   wholeNumber,
@@ -16,8 +17,9 @@ export const settings = v.object({
   LEAST_SEVERITY: severityByTarget,
   TABLE_NAME: text,
   LIST_NAME: text,
+  STAGE_NAME: text,
   WAKE_UP_QUEUE_URL: text,
-  NEVER_BLOCK_PARAMETER: text,
+  NEVER_BLOCK_PARAMETER: parameterName,
   MODE: v.picklist(["enforce", "monitor"], "must be enforce or monitor"),
   /** Entries per family and direction. */
   RULE_LIMIT: wholeNumber(1, 40),

@@ -1,4 +1,5 @@
 import type { SQSEvent } from "aws-lambda";
+import { createAdded } from "../../shared/aws/added.ts";
 import { createCallers } from "../../shared/aws/callers.ts";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
@@ -7,8 +8,10 @@ import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
+import { createAdditions } from "../../shared/aws/table/additions.ts";
 import { createAddresses } from "../../shared/aws/table/addresses.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
+import { partition } from "../../shared/aws/table/items.ts";
 import { createOrderBook } from "../../shared/aws/table/orders.ts";
 import { createOutstanding } from "../../shared/aws/table/outstanding.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
@@ -18,11 +21,16 @@ import type { Worker } from "./worker.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const metrics = createMetrics();
+const metrics = createMetrics(config.STAGE_NAME);
 const dynamo = createDynamo();
 const sqs = createSqs();
 const parameters = createParameters(createSsm());
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
+const added = createAdded(
+  createAdditions(dynamo, tableConfig, partition.settings(config.LIST_NAME)),
+  log,
+  Date.now,
+);
 const worker: Worker = {
   addresses: createAddresses(dynamo, tableConfig, log),
   blocks: createBlocks(dynamo, tableConfig, log),
@@ -34,7 +42,7 @@ const worker: Worker = {
     shards: 1, // what the worker sends itself travels in the operators' lane, which has no shards
   }),
   deadLetters: createDeadLetters(sqs, config.DEAD_LETTER_QUEUE_URL),
-  callers: createCallers(parameters, config.CALLERS_PARAMETER, log, Date.now),
+  callers: createCallers(parameters, config.CALLERS_PARAMETER, added, log, Date.now),
   policy: {
     escalation: { factor: config.REPEAT_PERCENT / 100, max: config.REPEAT_MAX },
     halfLife: config.SCORE_HALF_LIFE * 1000,
@@ -46,6 +54,7 @@ const worker: Worker = {
   neverBlock: createNeverBlock(
     parameters,
     config.NEVER_BLOCK_PARAMETER,
+    added,
     createTargetStates(dynamo, tableConfig),
     log,
     Date.now,

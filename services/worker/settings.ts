@@ -1,13 +1,14 @@
 import * as v from "valibot";
-import { text, wholeNumber } from "../../shared/aws/settings.ts";
+import { parameterName, text, wholeNumber } from "../../shared/aws/settings.ts";
 
 export const settings = v.object({
   TABLE_NAME: text,
   LIST_NAME: text,
+  STAGE_NAME: text,
   QUEUE_URL: text,
   DEAD_LETTER_QUEUE_URL: text,
-  CALLERS_PARAMETER: text,
-  NEVER_BLOCK_PARAMETER: text,
+  CALLERS_PARAMETER: parameterName,
+  NEVER_BLOCK_PARAMETER: parameterName,
   /** Percent by which each further block of an address lasts longer; 100 = no longer. */
   REPEAT_PERCENT: wholeNumber(100, 1000),
   /** Seconds; no escalated block lasts longer. */

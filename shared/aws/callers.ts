@@ -1,9 +1,16 @@
 import * as v from "valibot";
 import { type Caller, DEFAULT_LIMITS, ROLES } from "../domain/caller.ts";
 import type { EpochMillis } from "../domain/time.ts";
+import type { Added } from "./added.ts";
 import type { Logger } from "./log.ts";
-import { createParsed, MalformedParameterError, type Parameters } from "./parameters.ts";
+import {
+  createParsed,
+  MalformedParameterError,
+  type Parameters,
+  remembering,
+} from "./parameters.ts";
 import { cidr } from "./schemas.ts";
+import type { Addition } from "./table/additions.ts";
 
 const whole = (min: number, max: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
@@ -13,7 +20,8 @@ const YEAR = 31_536_000;
 /** The name of a caller, as the list of tokens has it too. */
 export const callerName = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/));
 
-const caller = v.strictObject({
+/** What may be said of a caller. */
+export const callerEntry = v.strictObject({
   name: callerName,
   role: v.picklist(ROLES),
   weight: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(100)), 1),
@@ -29,26 +37,79 @@ const caller = v.strictObject({
   expiresAt: v.optional(whole(0, 10_000_000_000)),
 });
 
-const callerList = v.pipe(v.string(), v.parseJson(), v.array(caller), v.maxLength(1_000));
+/** Callers of the parameter, and of the operators' list. */
+export const MAX_CALLERS = 1_000;
+
+const callerList = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(callerEntry),
+  v.maxLength(MAX_CALLERS),
+);
+
+export type CallerEntry = v.InferInput<typeof callerEntry>;
+
+/** A caller as operators add it; null once it is revoked. */
+const addedCaller = v.object({ caller: v.nullable(callerEntry) });
+
+const CALLER_KEY = "caller#";
+export const callerKey = (name: string) => CALLER_KEY + name;
 
 /** Who may call, and how far each may go, by their names. */
 export type Callers = () => Promise<ReadonlyMap<string, Caller>>;
 
 /**
- * The callers, from their parameter: a JSON list of names, roles and limits. Whom it does not name may
- * nothing: that is how a token is revoked, messages that it has queued included.
+ * The callers, from a deployment's parameter (a JSON list of names, roles and limits) and from what
+ * operators have added, which overrides the parameter name by name. Whom neither names may nothing, nor
+ * whom an operator has revoked, messages that it has queued included.
  */
 export function createCallers(
   parameters: Parameters,
   parameterName: string,
+  added: Added,
   log: Pick<Logger, "error">,
   clock: () => EpochMillis,
 ): Callers {
-  return createParsed(parameters, parameterName, parseCallers, log, clock);
+  const readParameter = createParsed(parameters, parameterName, parseCallers, log, clock);
+  const parseAdded = remembering(parseAddedCallers);
+  const unite = remembering((deployed: ReadonlyMap<string, Caller>) =>
+    remembering((own: ReadonlyMap<string, Caller | null>) => united(deployed, own)),
+  );
+  return async () => {
+    const [deployed, additions] = await Promise.all([readParameter(), added()]);
+    return unite(deployed)(parseAdded(additions));
+  };
+}
+
+function united(
+  deployed: ReadonlyMap<string, Caller>,
+  own: ReadonlyMap<string, Caller | null>,
+): ReadonlyMap<string, Caller> {
+  const all = [...new Map<string, Caller | null>([...deployed, ...own])];
+  return new Map(all.flatMap(([name, one]) => (one ? [[name, one] as const] : [])));
+}
+
+/** The callers that operators have added; null for one that they have revoked. @throws MalformedParameterError */
+export function parseAddedCallers(
+  additions: readonly Addition[],
+): ReadonlyMap<string, Caller | null> {
+  return new Map(
+    additions
+      .filter(({ sk }) => sk.startsWith(CALLER_KEY))
+      .map((item) => {
+        const name = item.sk.slice(CALLER_KEY.length);
+        const { success, output, issues } = v.safeParse(addedCaller, item);
+        if (success && (output.caller?.name ?? name) === name)
+          return [name, output.caller && callerOf(output.caller)];
+        const place = (issues && v.getDotPath(issues[0])) ?? "its name";
+        throw new MalformedParameterError(`The caller ${name} is malformed at ${place}.`);
+      }),
+  );
 }
 
 /** @throws MalformedParameterError */
 export function parseCallers(value: string): ReadonlyMap<string, Caller> {
+  if (value === "") return new Map();
   const result = v.safeParse(callerList, value);
   if (!result.success) {
     const place = v.getDotPath(result.issues[0]) ?? "the top";
@@ -64,7 +125,7 @@ function callerOf({
   from,
   expiresAt,
   ...own
-}: v.InferOutput<typeof caller>): Caller {
+}: v.InferOutput<typeof callerEntry>): Caller {
   const limits = DEFAULT_LIMITS[role];
   return {
     name,

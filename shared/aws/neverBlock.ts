@@ -1,37 +1,76 @@
 import { LRUCache } from "lru-cache";
+import { BITS, type Cidr, parseCidr } from "../domain/cidr.ts";
 import { type NeverBlock, protect, SPECIAL_RANGES } from "../domain/neverBlock.ts";
 import type { EpochMillis, Millis } from "../domain/time.ts";
+import type { Added } from "./added.ts";
 import type { Logger } from "./log.ts";
-import { createParsed, type Parameters } from "./parameters.ts";
+import { createParsed, type Parameters, remembering } from "./parameters.ts";
+import type { Addition } from "./table/additions.ts";
 import type { OwnersList, TargetStates } from "./table/targetStates.ts";
 
 /** What the parameter holds for an empty list, as SSM stores no empty value. */
 const EMPTY = "none";
 
+/** Ranges of one list of the owner's, at most. */
+export const MAX_NEVER_BLOCK = 10_000;
+
+const NEVER_BLOCK_KEY = "never-block#";
+export const neverBlockKey = (cidr: Cidr) => NEVER_BLOCK_KEY + cidr.text;
+
+/** The range that an operator has added, as text; undefined where the item is another one. */
+export const rangeOf = ({ sk }: Addition): string | undefined =>
+  sk.startsWith(NEVER_BLOCK_KEY) ? sk.slice(NEVER_BLOCK_KEY.length) : undefined;
+
+/** The ranges in a parameter's value, as texts. */
+export const listedIn = (value: string): string[] =>
+  value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
+
+/** Networks whose lists are remembered. */
+const MAX_NETWORKS = 10;
+
 /**
- * The ranges that must not be blocked: the special ones, the owner's list (comma- or space-separated
- * CIDRs), and the VPC's own. Every request asks for them, and they seldom change: parsed once.
+ * Makes the list of the ranges that must not be blocked: the special ones, the owner's list (the
+ * parameter's comma- or space-separated CIDRs, and what operators have added), and our own ranges. Every
+ * request asks for it, and it seldom changes: each is parsed once.
  *
- * @param vpcCidrs as EC2 shows them, or as the enforcer recorded them
- * @throws InvalidAddressError where the owner's list is not one of CIDRs: a list that cannot be trusted
- *   must not be taken for an empty one
+ * @returns a function of the parameter's value, the additions, and our own ranges, as EC2 shows them or
+ *   as the enforcer recorded them. It throws InvalidAddressError where the owner's list is not one of
+ *   CIDRs: a list that cannot be trusted must not be taken for an empty one.
  */
-export function parseNeverBlock(value: string, vpcCidrs: readonly string[]): NeverBlock {
-  if (parsed?.value !== value || parsed.vpcCidrs !== vpcCidrs) {
-    const listed = value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
+export function createNeverBlockParser(): (
+  value: string,
+  additions: readonly Addition[],
+  ownRanges: readonly string[],
+) => NeverBlock {
+  const ownersList = remembering((value: string) =>
+    remembering((additions: readonly Addition[]) => {
+      const added = additions.flatMap((item) => rangeOf(item) ?? []);
+      const why = "on the never-block list";
+      const owners = [
+        ...SPECIAL_RANGES,
+        ...protect([...listedIn(value), ...added].map((cidr) => [cidr, why])),
+      ];
+      return { owners, lists: new LRUCache<string, NeverBlock>({ max: MAX_NETWORKS }) };
+    }),
+  );
+  return (value, additions, ownRanges) => {
+    const { owners, lists } = ownersList(value)(additions);
+    const network = ownRanges.join();
+    const known = lists.get(network);
+    if (known) return known;
     const list = [
-      ...SPECIAL_RANGES,
-      ...protect(listed.map((cidr) => [cidr, "on the never-block list"])),
-      ...protect(vpcCidrs.map((cidr) => [cidr, "the VPC's own range"])),
+      ...owners,
+      ...ownRanges.map(parseCidr).map((cidr) => ({ cidr, why: whyOwn(cidr) })),
     ];
-    parsed = { value, vpcCidrs, list };
-  }
-  return parsed.list;
+    lists.set(network, list);
+    return list;
+  };
 }
 
-let parsed:
-  | { readonly value: string; readonly vpcCidrs: readonly string[]; readonly list: NeverBlock }
-  | undefined;
+/** Why one of our own ranges is protected: EC2 makes no VPC of a single address. */
+function whyOwn({ prefix, family }: Cidr): string {
+  return prefix === BITS[family] ? "the account's own address" : "the VPC's own range";
+}
 
 /** How long the list holds that was read last, while the parameter store cannot be read. */
 const MAX_AGE: Millis = 86_400_000;
@@ -45,7 +84,7 @@ export type LastKnown = { readonly list: NeverBlock; readonly isCurrent: boolean
 /**
  * The list as the enforcer reads it. Anyone may keep the parameter store busy, and new blocks must not
  * wait for it: while it cannot be read, what was read last holds for a day, also for an instance that
- * has never read it, from the table. A list that is not one of CIDRs never holds.
+ * has never read it, from the table. What operators have added is in the table anyway. A list that is not one of CIDRs never holds.
  *
  * @returns a function of the ranges of the network behind the target; it throws where the list cannot be
  *   read and none is known that is recent enough
@@ -53,10 +92,12 @@ export type LastKnown = { readonly list: NeverBlock; readonly isCurrent: boolean
 export function createLastKnown(
   parameters: Parameters,
   parameterName: string,
+  added: Added,
   states: Pick<TargetStates, "readOwnersList" | "writeOwnersList">,
   log: Pick<Logger, "warn" | "error">,
   clock: () => EpochMillis,
 ): (ownRanges: readonly string[]) => Promise<LastKnown> {
+  const parse = createNeverBlockParser();
   let known: OwnersList | undefined;
   /** What the table has. */
   let written: OwnersList | undefined;
@@ -74,6 +115,7 @@ export function createLastKnown(
   }
 
   return async (ownRanges) => {
+    const additions = await added();
     let value: string;
     try {
       value = await parameters.get(parameterName);
@@ -81,9 +123,9 @@ export function createLastKnown(
       log.error("The never-block list cannot be read", error as Error);
       known ??= await states.readOwnersList();
       if (!known || clock() - known.readAt > MAX_AGE) throw error;
-      return { list: parseNeverBlock(known.value, ownRanges), isCurrent: false };
+      return { list: parse(known.value, additions, ownRanges), isCurrent: false };
     }
-    const list = parseNeverBlock(value, ownRanges);
+    const list = parse(value, additions, ownRanges);
     await remember(value);
     return { list, isCurrent: true };
   };
@@ -106,11 +148,13 @@ const NONE_RECORDED: readonly string[] = [];
 export function createNeverBlock(
   parameters: Parameters,
   parameterName: string,
+  added: Added,
   states: Pick<TargetStates, "readNetworks">,
   log: Pick<Logger, "error">,
   clock: () => EpochMillis,
 ): () => Promise<NeverBlock> {
-  const ownersList = createParsed(parameters, parameterName, (value) => value, log, clock);
+  const parse = createNeverBlockParser();
+  const readParameter = createParsed(parameters, parameterName, (value) => value, log, clock);
   const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
     max: 1,
     ttl: VPC_CIDRS_TTL_MS,
@@ -131,6 +175,7 @@ export function createNeverBlock(
   });
   return async () => {
     const vpcCidrs = recorded.get("vpcCidrs") ?? (await recorded.fetch("vpcCidrs"));
-    return parseNeverBlock(await ownersList(), vpcCidrs ?? NONE_RECORDED);
+    const [value, additions] = await Promise.all([readParameter(), added()]);
+    return parse(value, additions, vpcCidrs ?? NONE_RECORDED);
   };
 }

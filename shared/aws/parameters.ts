@@ -10,6 +10,9 @@ const MAX_PARAMETERS = 10;
 /** How long a store that failed is not asked again: not every request must wait for it to fail. */
 const FAILURE_AGE_MS = 2_000;
 
+/** The name of a parameter that a deployment does without: it is empty, and never read. */
+const NO_PARAMETER = "";
+
 /** Reads SSM parameters. */
 export type Parameters = {
   /** @throws Error where the parameter is missing or cannot be read */
@@ -37,6 +40,7 @@ export function createParameters(ssm: SSMClient, onFailure = () => {}): Paramete
   });
   return {
     async get(name) {
+      if (name === NO_PARAMETER) return "";
       const value = values.get(name) ?? (await values.fetch(name));
       if (value === undefined) throw new Error(`The parameter ${name} has no value.`);
       return value;
@@ -67,15 +71,12 @@ export function createParsed<T>(
   log: Pick<Logger, "error">,
   clock: () => EpochMillis,
 ): () => Promise<T> {
-  let known:
-    | { readonly value: string; readonly parsed: () => T; readonly readAt: EpochMillis }
-    | undefined;
+  let known: { readonly value: string; readonly readAt: EpochMillis } | undefined;
   let logged: unknown;
+  const parsed = remembering(parse);
   return async () => {
     try {
-      const value = await parameters.get(name);
-      const parsed = value === known?.value ? known.parsed : once(() => parse(value));
-      known = { value, parsed, readAt: clock() };
+      known = { value: await parameters.get(name), readAt: clock() };
     } catch (error) {
       // A store that failed is not asked for a while, and fails with the same error meanwhile.
       if (error !== logged) {
@@ -84,24 +85,29 @@ export function createParsed<T>(
       logged = error;
       if (!known || clock() - known.readAt > MAX_LAST_KNOWN) throw error;
     }
-    return known.parsed();
+    return parsed(known.value);
   };
 }
 
-/** The result of the first call, or its error: what is malformed is not parsed for each request. */
-function once<T>(parse: () => T): () => T {
-  let result: { readonly parsed: T } | { readonly error: unknown } | undefined;
-  return () => {
-    result ??= attempt(parse);
-    if ("error" in result) throw result.error;
-    return result.parsed;
+/**
+ * Remembers the result for the last argument, or the error: what is malformed is not parsed for each
+ * request.
+ */
+export function remembering<A, T>(parse: (argument: A) => T): (argument: A) => T {
+  let last: { readonly argument: A; readonly result: () => T } | undefined;
+  return (argument) => {
+    if (!last || last.argument !== argument) last = { argument, result: attempt(parse, argument) };
+    return last.result();
   };
 }
 
-function attempt<T>(parse: () => T): { readonly parsed: T } | { readonly error: unknown } {
+function attempt<A, T>(parse: (argument: A) => T, argument: A): () => T {
   try {
-    return { parsed: parse() };
+    const result = parse(argument);
+    return () => result;
   } catch (error) {
-    return { error };
+    return () => {
+      throw error;
+    };
   }
 }

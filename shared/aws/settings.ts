@@ -60,6 +60,9 @@ export const severityByTarget = v.pipe(
 /** A text that is not empty: a name, an URL. */
 export const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 
+/** The name of an SSM parameter; empty where the deployment does without. */
+export const parameterName = v.optional(v.string(), "");
+
 /**
  * The function's configuration, parsed once from its environment. Nobody else reads the environment.
  *

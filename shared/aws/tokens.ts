@@ -1,10 +1,17 @@
-import { hash, timingSafeEqual } from "node:crypto";
+import { createHmac, hash, randomBytes, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
 import type { Caller } from "../domain/caller.ts";
-import type { EpochMillis } from "../domain/time.ts";
+import { type EpochMillis, type EpochSeconds, isExpired } from "../domain/time.ts";
+import type { Added } from "./added.ts";
 import { type Callers, callerName } from "./callers.ts";
 import type { Logger } from "./log.ts";
-import { createParsed, MalformedParameterError, type Parameters } from "./parameters.ts";
+import {
+  createParsed,
+  MalformedParameterError,
+  type Parameters,
+  remembering,
+} from "./parameters.ts";
+import type { Addition } from "./table/additions.ts";
 
 const hex256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
@@ -32,11 +39,34 @@ const tokenList = v.pipe(
   v.maxLength(1_000),
 );
 
+/** A token, of which only the digest is known, and the key that its owner may sign with. */
+const secret = v.strictObject({
+  sha256: hex256,
+  signingKey: v.optional(hex256),
+  /** Epoch seconds: the end of a token that another one has replaced. */
+  expiresAt: v.optional(v.pipe(v.number(), v.integer())),
+});
+
+/** A token's entry as operators add it: the first is the newest. */
+export type SecretEntry = v.InferInput<typeof secret>;
+
+/** How many tokens of one caller are valid at a time. */
+export const MAX_SECRETS = 2;
+
+/** What operators add for one caller. */
+const addedTokens = v.object({ secrets: v.pipe(v.array(secret), v.maxLength(MAX_SECRETS)) });
+
+const TOKEN_KEY = "token#";
+export const tokenKey = (name: string) => TOKEN_KEY + name;
+
+/** A digest, or a key, and until when it holds; forever where nothing is said. */
+type Expiring = { readonly bytes: Buffer; readonly expiresAt?: EpochSeconds | undefined };
+
 /** Whose token is whose. */
 type Holder = {
   readonly name: string;
-  readonly digests: readonly Buffer[];
-  readonly signingKeys: readonly Buffer[];
+  readonly digests: readonly Expiring[];
+  readonly signingKeys: readonly Expiring[];
 };
 
 /** A caller, and the keys that it may sign with. */
@@ -54,46 +84,111 @@ export type Tokens = {
 };
 
 /**
- * The callers, by their tokens. The store knows only SHA-256 digests; every digest is compared, each
- * in constant time, so that neither time nor store gives a token away. What a caller may do is the other
- * list's to say, so that no function but the endpoint needs to read this one.
+ * The callers, by their tokens: a deployment's parameter has them, and what operators have added, which
+ * overrides the parameter name by name. The store knows only SHA-256 digests. A digest is found by a key
+ * that is this instance's own secret, and compared in constant time, so that neither time nor store gives
+ * a token away; and a thousand tokens take no longer than one. What a caller may do is the other list's
+ * to say, so that no function but the endpoint needs to read this one.
  */
 export function createTokens(
   parameters: Parameters,
   parameterName: string,
+  added: Added,
   callers: Callers,
   log: Pick<Logger, "error">,
   clock: () => EpochMillis,
 ): Tokens {
-  const readHolders = createParsed(parameters, parameterName, parseTokens, log, clock);
+  const readParameter = createParsed(parameters, parameterName, parseTokens, log, clock);
+  const parseAdded = remembering(holdersIn);
+  const unite = remembering((deployed: readonly Holder[]) =>
+    remembering((own: readonly Holder[]) => createHolders(deployed, own)),
+  );
+  const readHolders = async () => {
+    const [deployed, additions] = await Promise.all([readParameter(), added()]);
+    return unite(deployed)(parseAdded(additions));
+  };
+  const isValid = ({ expiresAt }: Expiring) =>
+    expiresAt === undefined || !isExpired({ expiresAt }, clock());
+
   return {
     async callerOf(token) {
       const [holders, known] = await Promise.all([readHolders(), callers()]);
       const digest = hash("sha256", token, "buffer");
-      const isHeld = ({ digests }: Holder) =>
-        digests.filter((one) => timingSafeEqual(one, digest)).length > 0;
-      const [holder] = holders.filter(isHeld);
-      return holder && known.get(holder.name);
+      const found = holders.find(digest);
+      const isHeld = timingSafeEqual(found?.digest.bytes ?? NO_DIGEST, digest);
+      return isHeld && found && isValid(found.digest) ? known.get(found.name) : undefined;
     },
 
     async signerOf(name) {
       const [holders, known] = await Promise.all([readHolders(), callers()]);
       const caller = known.get(name);
-      const holder = holders.find((one) => one.name === name);
-      if (!caller || !holder || holder.signingKeys.length === 0) return undefined;
-      return { caller, keys: holder.signingKeys };
+      const keys = holders.keysOf(name).filter(isValid);
+      if (!caller || keys.length === 0) return undefined;
+      return { caller, keys: keys.map(({ bytes }) => bytes) };
     },
   };
 }
 
+/** What an unknown token is compared with, so that each look-up compares once. */
+const NO_DIGEST = Buffer.alloc(32);
+
+type Found = { readonly name: string; readonly digest: Expiring };
+
+/** All holders, found by digest and by name. */
+function createHolders(deployed: readonly Holder[], own: readonly Holder[]) {
+  const byName = new Map([...deployed, ...own].map((holder) => [holder.name, holder]));
+  const secret = randomBytes(32);
+  const keyOf = (digest: Buffer) => createHmac("sha256", secret).update(digest).digest("base64");
+  const byKey = new Map<string, Found>();
+  for (const { name, digests } of byName.values()) {
+    for (const digest of digests) {
+      const key = keyOf(digest.bytes);
+      if (!byKey.has(key)) byKey.set(key, { name, digest });
+    }
+  }
+  return {
+    find: (digest: Buffer) => byKey.get(keyOf(digest)),
+    keysOf: (name: string) => byName.get(name)?.signingKeys ?? [],
+  };
+}
+
+/** What operators have added, by the caller's name. @throws MalformedParameterError */
+export function addedSecrets(
+  additions: readonly Addition[],
+): ReadonlyMap<string, readonly SecretEntry[]> {
+  return new Map(
+    additions
+      .filter(({ sk }) => sk.startsWith(TOKEN_KEY))
+      .map((item) => {
+        const name = item.sk.slice(TOKEN_KEY.length);
+        const { success, output, issues } = v.safeParse(addedTokens, item);
+        if (success) return [name, output.secrets];
+        const place = v.getDotPath(issues[0]) ?? "the top";
+        throw new MalformedParameterError(`The tokens of ${name} are malformed at ${place}.`);
+      }),
+  );
+}
+
+function holdersIn(additions: readonly Addition[]): readonly Holder[] {
+  const expiring = (text: string | undefined, expiresAt: EpochSeconds | undefined) =>
+    text === undefined ? [] : [{ bytes: Buffer.from(text, "hex"), expiresAt }];
+  return Array.from(addedSecrets(additions), ([name, secrets]) => ({
+    name,
+    digests: secrets.flatMap((one) => expiring(one.sha256, one.expiresAt)),
+    signingKeys: secrets.flatMap((one) => expiring(one.signingKey, one.expiresAt)),
+  }));
+}
+
 /** @throws MalformedParameterError */
 export function parseTokens(value: string): readonly Holder[] {
+  if (value === "") return [];
   const result = v.safeParse(tokenList, value);
   if (!result.success) {
     const place = v.getDotPath(result.issues[0]) ?? "the top";
     throw new MalformedParameterError(`The list of tokens is malformed at ${place}.`);
   }
-  const decode = (texts: readonly string[] = []) => texts.map((text) => Buffer.from(text, "hex"));
+  const decode = (texts: readonly string[] = []) =>
+    texts.map((text) => ({ bytes: Buffer.from(text, "hex") }));
   return result.output.map(({ name, sha256, signingKey }) => ({
     name,
     digests: decode(sha256),

@@ -70,6 +70,19 @@ function entriesIn<Record>({ schema, entries }: RecordOf<Record>, item: unknown)
   return parsed.success ? entries(parsed.output) : [];
 }
 
+/**
+ * How many places of the target are ours, or may be: a change that AWS has not confirmed counts.
+ *
+ * @throws ValiError where the record cannot be read
+ */
+export function placesOf({ kind, record }: TargetState): number {
+  if (record === null) return 0;
+  if (kind === "wafIpSet") return v.parse(wafRecord.schema, record).ours.size;
+  const { ingress, egress } = v.parse(aclRecord.schema, record).slots;
+  const slots = [ingress, egress].flatMap((list) => Object.values(list));
+  return slots.filter(({ cidr, confirmedAt }) => cidr !== null || confirmedAt === undefined).length;
+}
+
 /** The entry that covers the range: its own before a wider one. */
 export function entryFor(cidr: Cidr, entries: readonly Entry[]): Entry | undefined {
   return (

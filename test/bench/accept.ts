@@ -86,14 +86,14 @@ function figuresOf(rounds: Rounds, concurrency: number): Figure[] {
 }
 
 /** The endpoint remembers the VPC's ranges once the enforcer has recorded them, as after a minute's life. */
-async function recordVpc({ model }: Stage, list: string): Promise<void> {
+export async function recordVpc({ model }: Stage, list: string): Promise<void> {
   const { defaultNetworkAclId: aclId, cidrBlocks, ipv6CidrBlocks } = DEFAULT_VPC;
   const states = createTargetStates(createDynamo(), { tableName: model.table.name, list });
   await states.writeNetwork(aclId, [...cidrBlocks, ...ipv6CidrBlocks]);
 }
 
 /** Runs the rounds in a process that has the function's environment, as Lambda runs the function. */
-async function run(
+export async function run(
   { dir }: Stage,
   order: Order,
   env: Readonly<Record<string, string>>,

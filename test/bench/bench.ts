@@ -6,6 +6,7 @@ import { writeJson } from "../../infra/local/files.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { within } from "../../infra/local/waiting.ts";
 import { acceptRatio } from "./accept.ts";
+import { acceptManyRatio } from "./acceptMany.ts";
 import { attemptsStopped } from "./attack/attemptsStopped.ts";
 import { drawCharts } from "./charts.ts";
 import { coldStart } from "./coldStart.ts";
@@ -46,6 +47,7 @@ const measurements: readonly Measurement[] = [
   { name: "plan", limitMs: MINUTE, measure: planTime },
   { name: "attempts", limitMs: 2 * MINUTE, measure: attemptsStopped },
   { name: "accept", limitMs: 2 * MINUTE, measure: () => acceptRatio(stage) },
+  { name: "acceptMany", limitMs: 3 * MINUTE, measure: () => acceptManyRatio(stage) },
   { name: "storm", limitMs: 3 * MINUTE, measure: storm },
   { name: "endings", limitMs: 4 * MINUTE, measure: endings },
   { name: "flood", limitMs: 8 * MINUTE, measure: flood },

@@ -11,7 +11,7 @@ import { median, timeOf } from "./statistics.ts";
 import { createAclSubject, type Subject } from "./subject.ts";
 
 /** Ended blocks that nobody has deleted. */
-const ENDED = Number(process.env.ENDED ?? 100_000);
+const ENDED = Number(process.env.ENDED ?? 20_000);
 const RULE_LIMIT = 18;
 const WAITING = 10_000;
 const TABLE = "blacklist_ended";

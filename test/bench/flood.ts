@@ -61,7 +61,7 @@ async function onStack(stage: Stage): Promise<Figure[]> {
     const until = Date.now() + FLOOD_MS;
     const flooded = await rounds(QUIET_ROUNDS, () => Date.now() >= until);
     const sent = flooder.stop();
-    const outstanding = createOutstanding(createDynamo(), { tableName, list: "portcullis-dev" });
+    const outstanding = createOutstanding(createDynamo(), { tableName, list: "portcullis-local" });
     const { own } = await outstanding.read("detector", Date.now());
     return figuresOf(quiet, flooded, sent, own);
   } finally {
@@ -78,8 +78,8 @@ async function addDetector({ clients: { ssm } }: Stage): Promise<string> {
     const Value = JSON.stringify([...JSON.parse(Parameter?.Value ?? "[]"), entry]);
     await ssm.send(new PutParameterCommand({ Name, Value, Overwrite: true }));
   };
-  await add("/portcullis/dev/callers", { name: "other", role: "detector" });
-  await add("/portcullis/dev/tokens", { name: "other", sha256 });
+  await add("/portcullis/local/callers", { name: "other", role: "detector" });
+  await add("/portcullis/local/tokens", { name: "other", sha256 });
   await pause(PARAMETER_MS);
   return token;
 }

@@ -29,7 +29,9 @@ export type PathFloor = {
  */
 export async function pathFloor(stage: Stage): Promise<PathFloor> {
   const { clients, created } = stage;
-  const queueUrl = Object.entries(created.queues).find(([name]) => name === "portcullis-dev.fifo");
+  const queueUrl = Object.entries(created.queues).find(
+    ([name]) => name === "portcullis-local.fifo",
+  );
   const QueueUrl = queueUrl?.[1].url;
   const { id: aclId, acl, addresses, blocks, states } = await createAclSubject(stage, RULE_LIMIT);
   const { vpcId } = await acl.describe();

@@ -4,7 +4,7 @@ import { type Clients, createClients } from "../../infra/local/clients.ts";
 import { startEngineProcess } from "../../infra/local/engines/child.ts";
 import { type Engines, startEngines } from "../../infra/local/engines.ts";
 import { PROJECT_ROOT, packageServices } from "../../infra/local/package.ts";
-import { createResources } from "../../infra/local/resources.ts";
+import { createResources, parametersFor } from "../../infra/local/resources.ts";
 import { type Created, type Model, readModel } from "../../infra/local/template.ts";
 
 export const BENCH_DIR = join(PROJECT_ROOT, ".local", "bench");
@@ -55,7 +55,12 @@ export async function startStage(name: string): Promise<Stage> {
 
   const clients = createClients(endpoints, REGION);
   const planned = readModel(packaged.templates, { region: REGION });
-  const created = await createResources(clients, planned, planned.parameters);
+  const parameters = parametersFor(planned, {
+    TOKENS_PARAMETER: "[]",
+    CALLERS_PARAMETER: "[]",
+    NEVER_BLOCK_PARAMETER: "none",
+  });
+  const created = await createResources(clients, planned, parameters);
   return {
     dir,
     endpoints,

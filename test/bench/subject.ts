@@ -8,6 +8,7 @@ import {
   createConvergeAll,
 } from "../../services/enforcer/convergeAll.ts";
 import { createSweeper, type Swept } from "../../services/enforcer/sweep.ts";
+import { createTimeToEntry } from "../../services/enforcer/timeToEntry.ts";
 import { createDynamo, createEc2, createWaf, patient } from "../../shared/aws/clients.ts";
 import { createLastKnown } from "../../shared/aws/neverBlock.ts";
 import { type Addresses, createAddresses } from "../../shared/aws/table/addresses.ts";
@@ -122,7 +123,15 @@ function createSubject(
     orders: createOrderBook(dynamo, config),
     sources: { recent: async () => [] },
     sweeper,
-    neverBlock: createLastKnown(parameters, "never-block", subject.states, silent, Date.now),
+    timeToEntry: createTimeToEntry(),
+    neverBlock: createLastKnown(
+      parameters,
+      "never-block",
+      async () => [],
+      subject.states,
+      silent,
+      Date.now,
+    ),
     mode: "enforce",
     log: silent,
     clock: subject.clock,

@@ -24,7 +24,7 @@ import { makeQueue } from "../support/resources.ts";
  * The queue's adapters on fauxqs, with the queues as infra/queue.yml defines them.
  */
 
-const LIST = "portcullis-dev";
+const LIST = "portcullis-local";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
 let sqs: SQSClient;

@@ -5,6 +5,7 @@ import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { startEc2 } from "../../infra/local/engines/ec2/server.ts";
 import type { Converged } from "../../services/enforcer/converge.ts";
 import { convergenceOf, createConvergeAll } from "../../services/enforcer/convergeAll.ts";
+import { createTimeToEntry } from "../../services/enforcer/timeToEntry.ts";
 import { createEc2 } from "../../shared/aws/clients.ts";
 import { createNetworkAcl, type NetworkAcl } from "../../shared/targets/networkAcl/ec2.ts";
 import { createNetworkAclTarget } from "../../shared/targets/networkAcl/target.ts";
@@ -63,6 +64,7 @@ async function converge(timeMs: number): Promise<Converged | undefined> {
     orders: table.orders,
     sources: { recent: async () => [] },
     sweeper: { begin: () => {} },
+    timeToEntry: createTimeToEntry(),
     neverBlock: async () => ({ list: [], isCurrent: true }),
     mode: "enforce",
     log: new Logger({ logLevel: "SILENT" }),

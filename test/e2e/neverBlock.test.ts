@@ -34,7 +34,7 @@ describe("the owner's never-block list", () => {
       region,
       credentials: { accessKeyId: "local", secretAccessKey: "local" },
     });
-    const Name = "/portcullis/dev/never-block";
+    const Name = "/portcullis/local/never-block";
     await ssm.send(
       new PutParameterCommand({ Name, Value: "203.0.113.64/30", Type: "String", Overwrite: true }),
     );

@@ -14,7 +14,7 @@ import { GetQueueUrlCommand, SendMessageCommand, SQSClient } from "@aws-sdk/clie
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
 
-const CLI = new URL("../../infra/replay/cli.ts", import.meta.url).pathname;
+const CLI = new URL("../../services/cli/portcullis.ts", import.meta.url).pathname;
 
 let cloud: TestCloud;
 let options: { region: string; credentials: { accessKeyId: string; secretAccessKey: string } };
@@ -69,7 +69,7 @@ test("a stream failure is replayed: the enforcer learns from its records which b
   const dynamodb = new DynamoDBClient({ ...options, endpoint: cloud.stack.endpoints.dynamodb });
 
   const { QueueUrl } = await sqs.send(
-    new GetQueueUrlCommand({ QueueName: "portcullis-dev-stream-failures" }),
+    new GetQueueUrlCommand({ QueueName: "portcullis-local-stream-failures" }),
   );
   await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: failureOf(removal) }));
   expect(await operate("stream-failures", "list")).toMatchObject({
@@ -86,7 +86,7 @@ test("a stream failure is replayed: the enforcer learns from its records which b
   const { Item } = await dynamodb.send(
     new GetItemCommand({
       TableName: cloud.stack.tableName,
-      Key: { list: { S: "portcullis-dev#memory" }, sk: { S: `offender#${ip}/32` } },
+      Key: { list: { S: "portcullis-local#memory" }, sk: { S: `offender#${ip}/32` } },
     }),
   );
   expect(Item?.strikes).toEqual({ N: "1" });
@@ -118,7 +118,7 @@ test("a poison message among 1,000 good ones holds none of them up; mended, it i
     new SendMessageCommand({
       QueueUrl: cloud.stack.queueUrl,
       MessageBody: JSON.stringify(poison),
-      MessageGroupId: "portcullis-dev", // the list's own
+      MessageGroupId: "portcullis-local", // the list's own
     }),
   );
   await hundreds(500, 1_000);

@@ -8,8 +8,8 @@ import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
 
 /** Longer than the functions keep a parameter. */
 const PARAMETER_MS = 6_000;
-const CALLERS = "/portcullis/dev/callers";
-const TOKENS = "/portcullis/dev/tokens";
+const CALLERS = "/portcullis/local/callers";
+const TOKENS = "/portcullis/local/tokens";
 
 let cloud: TestCloud;
 let ssm: SSMClient;

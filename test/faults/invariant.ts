@@ -1,5 +1,5 @@
 import { GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
-import { listDeadLetters } from "../../infra/replay/deadLetters.ts";
+import { listDeadLetters } from "../../services/cli/replay/deadLetters.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
 import { ACL_IDS, IP_SETS, type Lane, PERSONS, PERSONS_ADDRESSES, RULE_LIMIT } from "./lane.ts";
 import type { Promised } from "./storm.ts";

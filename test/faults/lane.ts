@@ -17,7 +17,7 @@ import { type Call, type Choose, startProxy } from "./proxy.ts";
 
 const REGION = "us-east-1";
 /** What the local cloud's stage calls its list of blocks. */
-export const LIST = "portcullis-dev";
+export const LIST = "portcullis-local";
 export const RULE_LIMIT = 12;
 
 /** The network ACLs: the emulator's default one, and one that is made for the campaign. */
@@ -67,7 +67,11 @@ export type Lane = {
   stop(): Promise<void>;
 };
 
-export async function startLane(): Promise<Lane> {
+/** `settings` go before those of the campaign; `choose` sees the first starts of the functions, too. */
+export async function startLane(
+  settings: Readonly<Record<string, string>> = {},
+  choose: Choose = () => undefined,
+): Promise<Lane> {
   const enginesDir = newDir();
   const dir = newDir();
   const logDir = join(enginesDir, "logs");
@@ -115,6 +119,7 @@ export async function startLane(): Promise<Lane> {
     WAF_IP_SETS: IP_SETS,
     RULE_LIMIT: String(RULE_LIMIT),
     RECONCILE_SECONDS: "5",
+    ...settings,
   };
   let cloud: TestCloud;
   const setVisibility = (seconds: number) =>
@@ -138,7 +143,7 @@ export async function startLane(): Promise<Lane> {
       main: atEngine(cloud.stack.queueUrl),
       dead: atEngine(cloud.stack.deadLetterQueueUrl),
     }),
-    choose: () => undefined,
+    choose,
     async killed(withinMs) {
       const until = Date.now() + withinMs;
       while (!isKilled && Date.now() < until) await new Promise((done) => setTimeout(done, 50));

@@ -14,6 +14,8 @@ export type Call = {
   readonly service: "sqs" | "dynamodb" | "ec2" | "wafv2" | "ssm";
   readonly action: string;
   readonly body: string;
+  /** Names the function that calls, as `app/name`. */
+  readonly userAgent: string;
 };
 
 /**
@@ -66,7 +68,9 @@ export async function startProxy(
 
   async function answer(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = Buffer.concat(await incoming.toArray());
-    const fault = choose({ service, action: actionOf(incoming, body), body: body.toString() });
+    const userAgent = String(incoming.headers["user-agent"] ?? "");
+    const action = actionOf(incoming, body);
+    const fault = choose({ service, action, body: body.toString(), userAgent });
     const pass = () => forward(incoming, body);
     const reply = ({ status, headers, bytes }: Reply) =>
       response.writeHead(status, headers).end(bytes);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { DeleteItemCommand, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { pause } from "../../infra/local/waiting.ts";
-import { listDeadLetters } from "../../infra/replay/deadLetters.ts";
+import { listDeadLetters } from "../../services/cli/replay/deadLetters.ts";
 import { textOf } from "./invariant.ts";
 import { type Lane, LIST } from "./lane.ts";
 import type { Call, Choose, Fault } from "./proxy.ts";

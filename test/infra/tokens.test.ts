@@ -5,54 +5,58 @@ import { temporaryDir } from "../../infra/local/test/support/fixtures.ts";
 import { makeTokens, parametersOf } from "../../infra/local/tokens.ts";
 import { parseCallers } from "../../shared/aws/callers.ts";
 import { parseTokens } from "../../shared/aws/tokens.ts";
-import { digestOf, signingKeyOf } from "../support/tokens.ts";
+import { digestOf } from "../support/tokens.ts";
 
-type Resolve = { readonly resolveVariable: (variable: string) => Promise<string> };
-const packaging: Record<"tokens" | "callers", (resolve: Resolve) => Promise<string>> =
-  createRequire(import.meta.url)("../../infra/tokens.cjs");
+type Serverless = {
+  readonly options: object;
+  readonly resolveVariable: (variable: string) => Promise<string>;
+};
+type Parameters = { readonly Resources: Record<string, { Properties: { Value: string } }> };
+const parameters: (serverless: Serverless) => Promise<Parameters> = createRequire(import.meta.url)(
+  "../../infra/parameters.cjs",
+);
 
 const TOKEN = "a".repeat(32);
 
 /** What packaging finds in the environment. */
-const given = (environment: Readonly<Record<string, string>>): Resolve => ({
+const given = (environment: Readonly<Record<string, string>>, stage = "first-try"): Serverless => ({
+  options: {},
   resolveVariable: async (variable) => {
+    if (variable === "sls:stage") return stage;
     const [, name = ""] = /env:(\w+)/.exec(variable) ?? [];
-    return environment[name] ?? /'(.*)'/.exec(variable)?.[1] ?? "";
+    return { ACL_ID: "acl-0123456789abcdef0", ...environment }[name] ?? "";
   },
 });
 
-describe("packaging makes the two lists", () => {
+const valuesOf = async (serverless: Serverless) => {
+  const { Resources } = await parameters(serverless);
+  const value = (name: string) => String(Resources[`${name}Parameter`]?.Properties.Value);
+  return { tokens: value("Tokens"), callers: value("Callers") };
+};
+
+describe("a first try's two lists", () => {
   const both = given({ ACCESS_TOKEN: TOKEN, OPERATOR_TOKEN: `${TOKEN}b` });
 
   test("of tokens: names and digests, for the endpoint alone", async () => {
-    expect(JSON.parse(await packaging.tokens(both))).toEqual([
+    const { tokens } = await valuesOf(both);
+    expect(JSON.parse(tokens)).toEqual([
       { name: "detector", sha256: digestOf(TOKEN) },
       { name: "operator", sha256: digestOf(`${TOKEN}b`) },
     ]);
+    expect(parseTokens(tokens)).toHaveLength(2);
   });
 
   test("of callers: names and roles", async () => {
-    const callers = parseCallers(await packaging.callers(both));
+    const callers = parseCallers((await valuesOf(both)).callers);
     expect([...callers.values()].map(({ name, role }) => [name, role])).toEqual([
       ["detector", "detector"],
       ["operator", "operator"],
     ]);
   });
 
-  test("with keys to sign with where they are asked for", async () => {
-    const signing = given({ ACCESS_TOKEN: TOKEN, SIGNED_REQUESTS: "on" });
-    const value = await packaging.tokens(signing);
-    expect(JSON.parse(value)).toEqual([
-      { name: "detector", sha256: digestOf(TOKEN), signingKey: signingKeyOf(TOKEN) },
-    ]);
-    expect(parseTokens(value)).toHaveLength(1);
-  });
-
-  test("both empty where there is no token: closed is the safe default", async () => {
-    expect([await packaging.tokens(given({})), await packaging.callers(given({}))]).toEqual([
-      "[]",
-      "[]",
-    ]);
+  test.each(["ACL_ID", "ACCESS_TOKEN"])("are not made without %s", async (missing) => {
+    const made = parameters(given({ ACCESS_TOKEN: TOKEN, [missing]: "" }));
+    await expect(made).rejects.toThrow(`A first try needs ${missing} each time it is deployed.`);
   });
 
   test.each([
@@ -60,15 +64,18 @@ describe("packaging makes the two lists", () => {
     ["ACCESS_TOKEN", "a".repeat(31)],
     ["OPERATOR_TOKEN", "a".repeat(31)],
     ["OPERATOR_TOKEN", `${"a".repeat(31)} `],
-  ])("none where %s is %j, and says why in one sentence without it", async (name, token) => {
-    for (const make of [packaging.tokens, packaging.callers]) {
-      const failure = make(given({ [name]: token }));
-      await expect(failure).rejects.toThrow(
-        `${name} must have at least 32 characters and no blanks; make one with: openssl rand -hex 32`,
-      );
-      await expect(failure).rejects.toMatchObject({ stack: expect.not.stringContaining("\n") });
-    }
+  ])("are not made where %s is %j, and one sentence without it says why", async (name, token) => {
+    const failure = parameters(given({ ACCESS_TOKEN: TOKEN, [name]: token }));
+    await expect(failure).rejects.toThrow(
+      `${name} must have at least 32 characters and no blanks; make one with: openssl rand -hex 32`,
+    );
+    await expect(failure).rejects.toMatchObject({ stack: expect.not.stringContaining("\n") });
   });
+});
+
+test("no other stage's parameters are CloudFormation's: no deployment can empty them", async () => {
+  const tokens = { ACCESS_TOKEN: TOKEN, OPERATOR_TOKEN: TOKEN };
+  expect(await parameters(given(tokens, "example"))).toEqual({ Resources: {} });
 });
 
 test("the local cloud makes long tokens, and both lists of them", () => {
@@ -84,7 +91,10 @@ test("the local cloud makes long tokens, and both lists of them", () => {
     ["operator", "operator"],
   ]);
   expect(parseTokens(lists.tokens).map(({ name, digests }) => [name, digests])).toEqual(
-    Object.entries(tokens).map(([name, token]) => [name, [Buffer.from(digestOf(token), "hex")]]),
+    Object.entries(tokens).map(([name, token]) => [
+      name,
+      [{ bytes: Buffer.from(digestOf(token), "hex") }],
+    ]),
   );
 });
 
@@ -107,7 +117,7 @@ describe("CALLERS of the local cloud", () => {
     });
     expect(callers.get("probe")?.limits.mostSeverity).toBe(3);
     const digests = parseTokens(lists.tokens).map(({ digests: [digest] }) =>
-      digest?.toString("hex"),
+      digest?.bytes.toString("hex"),
     );
     expect(digests).toEqual([TOKEN, `${TOKEN}b`, `${TOKEN}c`].map(digestOf));
   });

@@ -137,8 +137,9 @@ export function startEndpoint(change: Change = {}) {
   const clock = () => endpoint.now;
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
   const parameters = storing({ "/tokens": tokenList, "/callers": callerList });
-  const callers = createCallers(store ?? parameters, "/callers", log, clock);
-  const tokens = createTokens(store ?? parameters, "/tokens", callers, log, clock);
+  const nothingAdded = async () => [];
+  const callers = createCallers(store ?? parameters, "/callers", nothingAdded, log, clock);
+  const tokens = createTokens(store ?? parameters, "/tokens", nothingAdded, callers, log, clock);
   // Who waits for the leases to end finds them ended.
   let waitedMs = 0;
   const leaseClock = () => endpoint.now + waitedMs;

@@ -32,7 +32,8 @@ export async function makeQueue(
   name: string,
   kind: "Queue" | "DeadLetterQueue",
 ): Promise<string> {
-  const { QueueName, RedrivePolicy, ...attributes } = definitionOf("queue.yml")[kind].Properties;
+  const { QueueName, RedrivePolicy, SqsManagedSseEnabled, KmsMasterKeyId, ...attributes } =
+    definitionOf("queue.yml")[kind].Properties;
   const { QueueUrl } = await sqs.send(
     new CreateQueueCommand({
       QueueName: name,

@@ -6,6 +6,7 @@ import {
   type SQSClient,
 } from "@aws-sdk/client-sqs";
 import type { SQSEvent, SQSRecord } from "aws-lambda";
+import pLimit from "p-limit";
 import { messageOf } from "../errors.ts";
 import { type Invoke, type Outcome, ThrottledError } from "../lambda.ts";
 import type { Log } from "../log.ts";
@@ -13,7 +14,7 @@ import type { QueueMapping } from "../template.ts";
 import { backoffMs, pause } from "../waiting.ts";
 import type { EventSource } from "./source.ts";
 
-/** Batches at a time: more than this wait in the queue. */
+/** Batches at a time where the mapping says nothing: more than this wait in the queue. */
 const MAX_BATCHES = 32;
 /** How often the queue is asked for its visibility timeout, which may be changed while it runs. */
 const REFRESH_EVERY_MS = 5_000;
@@ -29,7 +30,8 @@ const LONG_POLL_SECONDS = 2;
  * the group's order, and the groups side by side; from a standard queue, whatever a poll brings is a
  * batch, and batches run side by side. What the function did not fail is deleted; what it failed stays
  * invisible for the rest of the queue's visibility timeout. A throttled invocation is retried until
- * that timeout is over, and then its messages are left to the queue.
+ * that timeout is over, and then its messages are left to the queue. The mapping's maximum concurrency
+ * bounds the batches that run at a time.
  */
 export function startQueueSource(options: {
   sqs: SQSClient;
@@ -43,6 +45,7 @@ export function startQueueSource(options: {
   const stopping = new AbortController();
   const isFifo = mapping.queueArn.endsWith(".fifo");
   const underWay = new Map<unknown, Promise<void>>();
+  const limit = pLimit(Math.min(MAX_BATCHES, mapping.maximumConcurrency ?? MAX_BATCHES));
   let visibilityMs = 0;
   let refreshedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -67,7 +70,7 @@ export function startQueueSource(options: {
           ? [...Map.groupBy(Messages, groupOf)]
           : [[Messages, Messages] as const];
         for (const [group, batch] of batches) if (batch.length > 0) queueUp(group, batch, untilMs);
-        if (underWay.size >= MAX_BATCHES) await Promise.race(underWay.values());
+        if (underWay.size >= limit.concurrency) await Promise.race(underWay.values());
       } catch (error) {
         if (stopping.signal.aborted) return;
         log.line(`ReceiveMessage failed: ${messageOf(error)}`);
@@ -90,7 +93,7 @@ export function startQueueSource(options: {
   function queueUp(group: unknown, batch: readonly Message[], untilMs: number): void {
     const previous = underWay.get(group) ?? Promise.resolve();
     const mine = previous
-      .then(() => process(batch, untilMs))
+      .then(() => limit(() => process(batch, untilMs)))
       .catch((error) => log.line(`Batch left in the queue: ${messageOf(error)}`))
       .finally(() => {
         if (underWay.get(group) === mine) underWay.delete(group);

@@ -11,6 +11,7 @@ import type { SQSEvent } from "aws-lambda";
 import { ThrottledError } from "../lambda.ts";
 import { failedItems, startQueueSource } from "../sources/queue.ts";
 import type { EventSource } from "../sources/source.ts";
+import type { QueueMapping } from "../template.ts";
 import { memoryLog, REGION, startTestEngines, stubFunction, until } from "./support/fixtures.ts";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
@@ -54,7 +55,11 @@ async function send(queueUrl: string, group: string, ...bodies: string[]): Promi
   );
 }
 
-function run(queueUrl: string, stub: ReturnType<typeof stubFunction<SQSEvent>>): void {
+function run(
+  queueUrl: string,
+  stub: ReturnType<typeof stubFunction<SQSEvent>>,
+  mapping: Partial<QueueMapping> = {},
+): void {
   source = startQueueSource({
     sqs: aws.clients.sqs,
     queueUrl,
@@ -64,6 +69,7 @@ function run(queueUrl: string, stub: ReturnType<typeof stubFunction<SQSEvent>>):
       queueArn: "arn:aws:sqs:us-east-1:000000000000:q.fifo",
       batchSize: 10,
       reportsBatchItemFailures: true,
+      ...mapping,
     },
     invoke: stub.invoke,
     log: memoryLog(),
@@ -82,6 +88,22 @@ async function isEmpty(queueUrl: string): Promise<boolean> {
 }
 
 describe("the mapping from a FIFO queue", () => {
+  it("runs no more batches at a time than its maximum concurrency", async () => {
+    const queueUrl = await makeQueue({ VisibilityTimeout: "30" });
+    let underWay = 0;
+    const seen: number[] = [];
+    const stub = stubFunction<SQSEvent>(async () => {
+      seen.push(++underWay);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      underWay--;
+    });
+    for (const group of ["a", "b", "c", "d", "e"]) await send(queueUrl, group, "one");
+    run(queueUrl, stub, { maximumConcurrency: 2 });
+    await until(() => stub.events.length === 5);
+    await until(() => isEmpty(queueUrl));
+    expect(Math.max(...seen)).toBe(2);
+  });
+
   it("gives Lambda's event", async () => {
     const queueUrl = await makeQueue();
     const stub = stubFunction<SQSEvent>();

@@ -78,6 +78,7 @@ const service = (environment: Record<string, unknown>): Template => ({
         EventSourceArn: { "Fn::ImportValue": { "Fn::Sub": "x-Arn" } },
         FunctionName: { "Fn::GetAtt": ["Fn", "Arn"] },
         FunctionResponseTypes: ["ReportBatchItemFailures"],
+        ScalingConfig: { MaximumConcurrency: 10 },
       },
     },
     FromStream: {
@@ -188,6 +189,7 @@ describe("readModel", () => {
         queueArn: "arn:aws:sqs:eu-west-1:000000000000:main.fifo",
         batchSize: 10,
         reportsBatchItemFailures: true,
+        maximumConcurrency: 10,
       },
     ]);
     expect(model.streamMappings).toMatchObject([

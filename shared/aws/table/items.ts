@@ -16,10 +16,16 @@ import type { Logger } from "../log.ts";
 //                        mode              the mode that an operator has ordered
 //   <list>#targets       target#<id>       what is ours in the target, and what its last converge saw
 //                        network#<id>      the ranges of the network behind a target, which are never blocked
-//                        never-block       the owner's never-block list, as it was read last
+//                        network#account   the account's own addresses, which are never blocked
+//                        never-block       the never-block parameter, as it was read last
 //   <list>#outstanding   caller#<name>     how many blocks of a caller are in force, by when they end; TTL
 //   <list>#budgets       budget#…          how many addresses a caller reported in a minute; TTL
 //   <list>#callers       source#<ip>       an address that a caller called from lately; TTL
+//   <list>#settings      caller#<name>     a caller that an operator has added, or revoked
+//                        never-block#<cidr>  a range that an operator has added to the never-block list
+//                        version           counts the changes of the partition
+//   <list>#tokens        token#<name>      the digests of a caller's tokens; for the endpoint alone
+//                        version           counts the changes of the partition
 
 /** Which table, and which list of blocks in it. */
 export type TableConfig = { readonly tableName: string; readonly list: string };
@@ -49,6 +55,8 @@ export const partition = {
   outstanding: (list: string) => `${list}#outstanding`,
   budgets: (list: string) => `${list}#budgets`,
   callers: (list: string) => `${list}#callers`,
+  settings: (list: string) => `${list}#settings`,
+  tokens: (list: string) => `${list}#tokens`,
 };
 
 /** @throws ConflictError where the condition of the write does not hold */

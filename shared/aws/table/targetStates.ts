@@ -34,6 +34,27 @@ const targetKey = (id: string) => `target#${id}`;
 const networkKey = (id: string) => `network#${id}`;
 const OWNERS_LIST = "never-block";
 
+/** The ids of all targets that there is a state of, those that are configured no longer included. */
+export async function readTargetIds(
+  dynamo: DynamoDBDocumentClient,
+  { tableName, list }: TableConfig,
+): Promise<{ id: string; kind: TargetKind }[]> {
+  const { Items } = await dynamo.send(
+    new QueryCommand({
+      TableName: tableName,
+      KeyConditionExpression: "#list = :list AND begins_with(sk, :target)",
+      ProjectionExpression: "sk, kind",
+      ExpressionAttributeNames: { "#list": "list" },
+      ExpressionAttributeValues: { ":list": partition.targets(list), ":target": targetKey("") },
+      ConsistentRead: true,
+    }),
+  );
+  return (Items ?? []).map(({ sk, kind }) => ({
+    id: String(sk).slice(targetKey("").length),
+    kind: kind as TargetKind,
+  }));
+}
+
 export function createTargetStates(
   dynamo: DynamoDBDocumentClient,
   { tableName, list }: TableConfig,

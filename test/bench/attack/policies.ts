@@ -7,7 +7,7 @@ import { CANDIDATES_PER_SLOT } from "../../../shared/targets/networkAcl/target.t
 import type { Policy } from "./simulate.ts";
 import type { Attempt } from "./traffic.ts";
 
-/** The default of `SCORE_HALF_LIFE` (infra/settings.yml). */
+/** The default of `scoreHalfLife` (infra/stage.cjs). */
 export const HALF_LIFE: Millis = 300_000;
 
 /** The policies that ours is compared with. */

@@ -2,6 +2,7 @@ import { GetCommand, QueryCommand } from "@aws-sdk/lib-dynamodb";
 import { describe, expect, test } from "@jest/globals";
 import * as v from "valibot";
 import { ConflictError } from "../../../shared/aws/table/items.ts";
+import { readTargetIds } from "../../../shared/aws/table/targetStates.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { aclRecord } from "../../../shared/targets/networkAcl/record.ts";
 import { newTargetState, type TargetState } from "../../../shared/targets/state.ts";
@@ -207,6 +208,17 @@ describeWithTable("the targets of a list", () => {
       });
       await expect(table.states.readNetworks()).rejects.toThrow(v.ValiError);
     });
+  });
+
+  test("are named with their kinds, those that are configured no longer as well", async () => {
+    expect(await readTargetIds(table.dynamo, { tableName: TABLE, list: table.list })).toEqual([]);
+    await table.states.write("acl-2", newTargetState("networkAcl"));
+    await table.states.write("edge", newTargetState("wafIpSet"));
+    await table.states.writeNetwork("account", ["3.80.0.1"]);
+    expect(await readTargetIds(table.dynamo, { tableName: TABLE, list: table.list })).toEqual([
+      { id: "acl-2", kind: "networkAcl" },
+      { id: "edge", kind: "wafIpSet" },
+    ]);
   });
 });
 

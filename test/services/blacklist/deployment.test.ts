@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
 
-// What the endpoint's templates grant, throttle and alarm.
+// What the endpoint's template grants, and tells the function.
 
 const templateOf = (path: string) =>
   parse(readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8"), {
@@ -17,7 +17,7 @@ type Statement = {
   >;
 };
 
-const { provider, functions, resources } = templateOf("services/blacklist/serverless.yml");
+const { provider, functions } = templateOf("services/blacklist/serverless.yml");
 const statements: readonly Statement[] = provider.iam.role.statements;
 const LIST = "portcullis-$" + "{sls:stage}";
 
@@ -25,8 +25,8 @@ describe("the endpoint may", () => {
   test.each([
     ["BatchGetItem", "TableArn", ["", "#outstanding"]],
     ["Query", "RankIndexArn", [""]],
-    ["GetItem", "TableArn", ["#targets"]],
-    ["Query", "TableArn", ["#targets", "#orders", "#callers"]],
+    ["GetItem", "TableArn", ["#targets", "#settings", "#tokens"]],
+    ["Query", "TableArn", ["#targets", "#orders", "#callers", "#settings", "#tokens"]],
     ["UpdateItem", "TableArn", ["#orders", "#budgets"]],
     ["PutItem", "TableArn", ["#orders", "#callers"]],
     ["DeleteItem", "TableArn", ["#orders"]],
@@ -56,32 +56,8 @@ describe("the endpoint may", () => {
   });
 });
 
-test("the gateway throttles before a function starts", () => {
-  const { DefaultRouteSettings } = resources.extensions.HttpApiStage.Properties;
-  expect(DefaultRouteSettings).toEqual({ ThrottlingBurstLimit: 1_000, ThrottlingRateLimit: 500 });
-});
-
 test("the function is told of both lists and of the list's limit", () => {
   expect(Object.keys(functions.blacklist.environment)).toEqual(
     expect.arrayContaining(["TOKENS_PARAMETER", "CALLERS_PARAMETER", "BLOCK_LIMIT"]),
   );
-});
-
-test.each([
-  ["Unauthorized", 100],
-  ["Forbidden", 10],
-  ["OverBudget", 100],
-  ["MalformedParameter", 0],
-  ["ParameterUnreadable", 0],
-])("more than so many are an alarm: %s, %d", (metric, threshold) => {
-  const alarms = Object.values(templateOf("infra/alarms.yml").Resources) as {
-    Properties: Record<string, unknown>;
-  }[];
-  const alarm = alarms.find(({ Properties }) => Properties.MetricName === metric);
-  expect(alarm?.Properties).toMatchObject({
-    Threshold: threshold,
-    ComparisonOperator: "GreaterThanThreshold",
-    Statistic: "Sum",
-    Dimensions: [{ Name: "service", Value: "portcullis-blacklist" }],
-  });
 });

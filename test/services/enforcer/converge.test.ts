@@ -681,6 +681,7 @@ describe("never-block", () => {
     world.lastKnown = createLastKnown(
       failing,
       "never-block",
+      async () => [],
       states,
       log as never,
       () => world.now,

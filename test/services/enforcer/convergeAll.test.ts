@@ -47,6 +47,7 @@ async function run<T>(promise: Promise<T>): Promise<T> {
 const nothing: Converged = {
   ...{ applied: 0, left: 0, refused: 0, drifted: 0, foreign: 0, enforced: 0, waiting: 0 },
   ...{ shadowed: 0, problem: null, isNeverBlockReadable: true, nextEnd: undefined },
+  timesToEntry: [],
 };
 const roundOf = (
   converged: Partial<Converged> = {},
@@ -82,6 +83,15 @@ const throttling = (id: string, rounds: number) => {
 };
 const all = (...targets: Convergence[]) => createConvergeAll(targets, () => now, sleep);
 const inMinutes = (minutes: number) => NOW + minutes * 60_000;
+
+test("times to the entry of all rounds are taken together", async () => {
+  let round = 0;
+  const one = targetOf("one", async () =>
+    roundOf({ timesToEntry: [++round] }, { isInterrupted: round < 3 }),
+  );
+  const { converged } = await run(createConvergeAll([one], () => now, sleep)(now + 60_000));
+  expect(converged.get("one")?.timesToEntry).toEqual([1, 2, 3]);
+});
 
 describe("one target", () => {
   test("is converged once where nothing is left", async () => {

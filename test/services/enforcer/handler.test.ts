@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globa
 import type { Context, DynamoDBStreamEvent, ScheduledEvent, SQSEvent } from "aws-lambda";
 import * as clients from "../../../shared/aws/clients.ts";
 import * as parameters from "../../../shared/aws/parameters.ts";
+import * as additions from "../../../shared/aws/table/additions.ts";
 import * as blocks from "../../../shared/aws/table/blocks.ts";
 import * as offenders from "../../../shared/aws/table/offenders.ts";
 import * as orders from "../../../shared/aws/table/orders.ts";
@@ -45,6 +46,13 @@ jest.unstable_mockModule("../../../shared/aws/table/orders.ts", () => ({
 jest.unstable_mockModule("../../../shared/aws/table/sources.ts", () => ({
   createSources: () => portOf(() => world.enforcer().sources),
 }));
+jest.unstable_mockModule("../../../shared/aws/table/additions.ts", () => ({
+  ...additions,
+  createAdditions: () => ({ version: async () => 0, items: async () => [] }),
+}));
+jest.unstable_mockModule("../../../shared/aws/accountAddresses.ts", () => ({
+  createAccountAddresses: () => async () => [],
+}));
 jest.unstable_mockModule("../../../shared/targets/networkAcl/ec2.ts", () => ({
   ...ec2,
   createNetworkAcl: () => portOf(() => world.networkAcl()),
@@ -73,6 +81,7 @@ Object.assign(process.env, {
   LEAST_SEVERITY: `${ACL_ID}=3`,
   TABLE_NAME: "blacklist_ip",
   LIST_NAME: "the-list",
+  STAGE_NAME: "the-stage",
   WAKE_UP_QUEUE_URL: "https://sqs.example/wake-ups",
   NEVER_BLOCK_PARAMETER: "/never-block",
   MODE: "enforce",
@@ -107,16 +116,15 @@ const wakeUp = { Records: [{ messageId: "1", body: '{"kind":"wakeUp"}' }] } as S
 const endedOf = (cidr: string, strikes: number) => ({
   ...{ cidr, strikes, score: NOW, firstSeenAt: NOW - 60_000, expiresAt: SECOND - 1 },
 });
+/** The lines of metrics that were published. */
+const published = (): object[] =>
+  output
+    .text()
+    .split("\n")
+    .filter((line) => line.includes('"_aws"'))
+    .map((line) => JSON.parse(line));
 /** The metrics that were published, by name. */
-const metrics = () =>
-  Object.assign(
-    {},
-    ...output
-      .text()
-      .split("\n")
-      .filter((line) => line.includes('"_aws"'))
-      .map((line) => JSON.parse(line)),
-  );
+const metrics = () => Object.assign({}, ...published());
 
 describe("while the parameter store cannot be read", () => {
   beforeEach(() => {
@@ -163,6 +171,10 @@ describe("whatever wakes it, it converges", () => {
       TargetFailed: 0,
       OffendersForgotten: 0,
     });
+    const [ofTarget, ofAll] = published().slice(-2);
+    expect(ofTarget).toMatchObject({ stage: "the-stage", target: ACL_ID, Enforced: 1 });
+    expect(ofAll).toMatchObject({ stage: "the-stage", Converges: 1 });
+    expect(ofAll).not.toHaveProperty("target");
   });
 
   test("but with nothing that is less severe than the target is for", async () => {
@@ -296,4 +308,13 @@ describe("a wake-up", () => {
     expect(metrics()).toMatchObject({ TargetFailed: 1 });
     expect(wakeUps).toEqual([10]);
   });
+});
+
+test("how long a block took from its acceptance to its entry is a metric", async () => {
+  world.now += 4 * 3_600_000;
+  await handler(schedule, context());
+  world.report(reportOf(A, { reportedAt: world.now, seconds: 600 }));
+  world.now += 700;
+  await wake(insertOf({ cidr: A }));
+  expect(metrics()).toMatchObject({ stage: "the-stage", target: ACL_ID, TimeToEntry: 700 });
 });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import type { Converged, Enforcer } from "../../../services/enforcer/converge.ts";
 import { convergenceOf, createConvergeAll } from "../../../services/enforcer/convergeAll.ts";
+import { createTimeToEntry } from "../../../services/enforcer/timeToEntry.ts";
 import type { Logger } from "../../../shared/aws/log.ts";
 import { applyReport, type Block, type Report } from "../../../shared/domain/block.ts";
 import { type Cidr, contains, overlaps } from "../../../shared/domain/cidr.ts";
@@ -71,6 +72,7 @@ export class World {
   /** What a converge asks to be swept, rank by rank. */
   readonly swept: string[] = [];
   sweeper: Enforcer["sweeper"] = { begin: (from) => void this.swept.push(...from) };
+  timeToEntry: Enforcer["timeToEntry"] = createTimeToEntry();
   /** Undefined where EC2 does not tell. */
   vpcCidrs: readonly string[] | undefined = [];
   /** DescribeNetworkAcls shows the ACL as it was that long ago. */
@@ -279,6 +281,7 @@ export class World {
       orders,
       sources: this.sources,
       sweeper: this.sweeper,
+      timeToEntry: this.timeToEntry,
       // Writes to the table are steps.
       states: { ...states, write: (id, state) => this.step(() => states.write(id, state)) },
       neverBlock: async (vpcCidrs) => {

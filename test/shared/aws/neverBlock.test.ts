@@ -3,12 +3,13 @@ import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globa
 import {
   createLastKnown,
   createNeverBlock,
-  parseNeverBlock,
+  createNeverBlockParser,
 } from "../../../shared/aws/neverBlock.ts";
+import type { Addition } from "../../../shared/aws/table/additions.ts";
 import { InvalidAddressError, parseCidr } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
 
-const NAME = "/portcullis/dev/never-block";
+const NAME = "/portcullis/local/never-block";
 
 /** A parameter store that holds the list alone. */
 const storing = (value: string | Error) => ({
@@ -19,6 +20,10 @@ const storing = (value: string | Error) => ({
   },
 });
 const log = { error: () => {} };
+const added = async () => NOTHING_ADDED;
+const NOTHING_ADDED: Addition[] = [];
+const parseNeverBlock = (value: string, ownRanges: string[], additions = NOTHING_ADDED) =>
+  createNeverBlockParser()(value, additions, ownRanges);
 const whyNot = (list: NeverBlock, cidr: string) => protectedBy(list, parseCidr(cidr))?.why;
 
 describe("parseNeverBlock", () => {
@@ -43,6 +48,30 @@ describe("parseNeverBlock", () => {
       "203.0.113.9/32",
       "203.0.113.10/32",
     ]);
+  });
+
+  test("names a single address of our own as the account's: a VPC has more than one", () => {
+    const list = parseNeverBlock("none", ["198.51.100.7/32", "11.0.0.0/16"]);
+    expect(whyNot(list, "198.51.100.7")).toBe("the account's own address");
+    expect(whyNot(list, "11.0.0.1")).toBe("the VPC's own range");
+  });
+
+  test("has what operators have added beside the parameter's, and nothing else of theirs", () => {
+    const additions = [{ sk: "never-block#198.51.100.7/32" }, { sk: "caller#zeek" }];
+    const list = parseNeverBlock("203.0.113.9", [], additions);
+    expect(list.length).toBe(SPECIAL_RANGES.length + 2);
+    expect(whyNot(list, "198.51.100.7")).toBe("on the never-block list");
+    const broken = [{ sk: "never-block#office" }];
+    expect(() => parseNeverBlock("none", [], broken)).toThrow(InvalidAddressError);
+  });
+
+  test("is the same list as long as nothing changes: it is parsed once", () => {
+    const parse = createNeverBlockParser();
+    const once = parse("203.0.113.9", NOTHING_ADDED, ["11.0.0.0/16"]);
+    const other = parse("203.0.113.9", NOTHING_ADDED, ["12.0.0.0/16"]);
+    expect(parse("203.0.113.9", NOTHING_ADDED, ["11.0.0.0/16"])).toBe(once);
+    expect(parse("203.0.113.9", NOTHING_ADDED, ["12.0.0.0/16"])).toBe(other);
+    expect(parse("203.0.113.9", [], ["11.0.0.0/16"])).not.toBe(once);
   });
 
   test.each(["none", "", " , "])("%j is an empty list", async (value) => {
@@ -73,7 +102,7 @@ describe("createNeverBlock", () => {
   };
 
   test("has the ranges of all recorded networks, which it does not read each time", async () => {
-    const neverBlock = createNeverBlock(storing("none"), NAME, states, log, Date.now);
+    const neverBlock = createNeverBlock(storing("none"), NAME, added, states, log, Date.now);
     vpcCidrs = ["11.0.0.0/16", "2600:1f18::/56"];
     for (const own of ["11.0.0.1", "2600:1f18::1"]) {
       expect(whyNot(await neverBlock(), own)).toBe("the VPC's own range");
@@ -96,7 +125,14 @@ describe("createNeverBlock", () => {
     });
 
     test("is the owner's list, and reads the networks again two seconds later", async () => {
-      const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states, log, Date.now);
+      const neverBlock = createNeverBlock(
+        storing("203.0.113.9"),
+        NAME,
+        added,
+        states,
+        log,
+        Date.now,
+      );
       vpcCidrs = new Error("The table is down.");
       const list = await neverBlock();
       expect(whyNot(list, "203.0.113.9")).toBe("on the never-block list");
@@ -110,7 +146,7 @@ describe("createNeverBlock", () => {
     });
 
     test("has the VPC's ranges that it knew before", async () => {
-      const neverBlock = createNeverBlock(storing("none"), NAME, states, log, Date.now);
+      const neverBlock = createNeverBlock(storing("none"), NAME, added, states, log, Date.now);
       await neverBlock();
       vpcCidrs = new Error("The table is down.");
       for (const age of [60_001, 2_001, 2_001]) {
@@ -125,6 +161,7 @@ describe("createNeverBlock", () => {
     const neverBlock = createNeverBlock(
       storing(new Error("The store is down.")),
       NAME,
+      added,
       states,
       log,
       Date.now,
@@ -134,7 +171,7 @@ describe("createNeverBlock", () => {
 
   test("is the special ranges and the owner's list before the first converge", async () => {
     vpcCidrs = [];
-    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, states, log, Date.now);
+    const neverBlock = createNeverBlock(storing("203.0.113.9"), NAME, added, states, log, Date.now);
     expect((await neverBlock()).length).toBe(SPECIAL_RANGES.length + 1);
   });
 });
@@ -143,6 +180,7 @@ describe("createLastKnown", () => {
   const HOUR = 3_600_000;
   let now: number;
   let stored: string | Error;
+  let additions: Addition[];
   let inTable: { value: string; readAt: number } | undefined;
   let writes: number;
   let logged: string[];
@@ -150,6 +188,7 @@ describe("createLastKnown", () => {
     now = 1_800_000_000_000;
     stored = "203.0.113.9";
     inTable = undefined;
+    additions = [];
     writes = 0;
     logged = [];
   });
@@ -165,7 +204,14 @@ describe("createLastKnown", () => {
   const log = { warn: line, error: line } as never;
   /** An instance that has read nothing yet. */
   const instance = (table = states) =>
-    createLastKnown({ get: (name) => storing(stored).get(name) }, NAME, table, log, () => now);
+    createLastKnown(
+      { get: (name) => storing(stored).get(name) },
+      NAME,
+      async () => additions,
+      table,
+      log,
+      () => now,
+    );
   const isListed = async (neverBlock: ReturnType<typeof instance>, cidr = "203.0.113.9") => {
     const { list, isCurrent } = await neverBlock(["11.0.0.0/16"]);
     expect(whyNot(list, "11.0.0.1")).toBe("the VPC's own range");
@@ -201,6 +247,16 @@ describe("createLastKnown", () => {
     await expect(neverBlock([])).rejects.toThrow(down);
     stored = "none";
     expect(await isListed(neverBlock)).toEqual([false, true]);
+  });
+
+  test("has what operators have added, also while the store cannot be read", async () => {
+    const neverBlock = instance();
+    await neverBlock([]);
+    additions = [{ sk: "never-block#198.51.100.7/32" }];
+    stored = down;
+    expect(await isListed(neverBlock, "198.51.100.7")).toEqual([true, false]);
+    additions = [];
+    expect(await isListed(neverBlock, "198.51.100.7")).toEqual([false, false]);
   });
 
   test("fails where nothing was ever read, or the table fails too: no list is no empty list", async () => {

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
-import { parseCidr } from "../../../shared/domain/cidr.ts";
-import { protect, protectedBy, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
+import fc from "fast-check";
+import { type Cidr, contains, overlaps, parseCidr } from "../../../shared/domain/cidr.ts";
+import {
+  type NeverBlock,
+  protect,
+  protectedBy,
+  SPECIAL_RANGES,
+} from "../../../shared/domain/neverBlock.ts";
 
 const whyNot = (cidr: string) => protectedBy(SPECIAL_RANGES, parseCidr(cidr))?.why;
 
@@ -68,6 +74,18 @@ describe("the special ranges", () => {
   );
 });
 
+/** Ranges that are likely to meet: few networks, all prefixes. */
+const range = fc
+  .tuple(
+    fc.boolean(),
+    fc.integer({ min: 0, max: 3 }),
+    fc.integer({ min: 0, max: 15 }),
+    fc.integer({ min: 0, max: 32 }),
+  )
+  .map(([isIpv6, a, b, prefix]) =>
+    isIpv6 ? `2001:db8:${a}::${b}/${prefix * 4}` : `203.0.${a}.${b}/${prefix}`,
+  );
+
 describe("protectedBy", () => {
   const owners = protect([
     ["203.0.113.9", "office"],
@@ -93,6 +111,56 @@ describe("protectedBy", () => {
     expect(why("203.0.113.8")).toBeUndefined();
     expect(why("203.0.113.10/31")).toBeUndefined();
     expect(why("2001:db8:2::/48")).toBeUndefined();
+  });
+
+  test("names of ranges that lie in each other the one that is listed first", () => {
+    const nested = protect([
+      ["203.0.113.8/29", "rack"],
+      ["203.0.113.0/24", "office"],
+      ["203.0.113.0/24", "once more"],
+    ]);
+    const whyIn = (cidr: string) => protectedBy(nested, parseCidr(cidr))?.why;
+    expect([whyIn("203.0.113.9"), whyIn("203.0.113.99")]).toEqual(["rack", "office"]);
+  });
+
+  // The documented meaning, one range after the other.
+  const isProtected = (list: NeverBlock, cidr: Cidr) =>
+    list.some((range) => overlaps(range.cidr, cidr));
+
+  test("says of any list and range what a look at each of its ranges says", () => {
+    fc.assert(
+      fc.property(fc.array(range, { maxLength: 40 }), range, (texts, text) => {
+        const list = protect(texts.map((one) => [one, one]));
+        const cidr = parseCidr(text);
+        const found = protectedBy(list, cidr);
+        expect(found !== undefined).toBe(isProtected(list, cidr));
+        if (!found) return;
+        expect(list).toContain(found);
+        expect(overlaps(found.cidr, cidr)).toBe(true);
+        const nested = list.filter(
+          (one) => contains(one.cidr, found.cidr) || contains(found.cidr, one.cidr),
+        );
+        expect(nested.find((one) => overlaps(one.cidr, cidr))?.why).toBe(found.why);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("of 10,000 ranges takes a handful of comparisons", () => {
+    const texts = Array.from({ length: 10_000 }, (_, n) => `45.${n >> 8}.${n & 255}.7`);
+    const list = protect(texts.map((text) => [text, text]));
+    let looks = 0;
+    const watched = list.map((one) => ({
+      why: one.why,
+      get cidr() {
+        looks++;
+        return one.cidr;
+      },
+    }));
+    protectedBy(watched, parseCidr("45.3.3.8")); // makes the index
+    looks = 0;
+    expect(protectedBy(watched, parseCidr("45.3.3.7"))?.why).toBe("45.3.3.7");
+    expect(looks).toBeLessThan(20);
   });
 
   test("protects nothing with an empty list", () => {

@@ -6,6 +6,7 @@ import {
   entriesOf,
   entryFor,
   newTargetState,
+  placesOf,
   type TargetState,
   targetState,
 } from "../../../shared/targets/state.ts";
@@ -95,6 +96,32 @@ describe("the entries of a target", () => {
     ["a slot cannot be read", "networkAcl", { slots: { ingress: { 4: { cidr: 7 } }, egress: {} } }],
   ])("are none where %s", (_what, kind, record) => {
     expect(entriesOf(stateOf(kind, { record }))).toEqual([]);
+  });
+});
+
+describe("the places of a target that are ours, or may be", () => {
+  const state = (kind: TargetState["kind"], record: unknown) => ({
+    ...newTargetState(kind),
+    record,
+  });
+
+  test("are none in a new one", () => {
+    expect(placesOf(newTargetState("networkAcl"))).toBe(0);
+    expect(placesOf(newTargetState("wafIpSet"))).toBe(0);
+  });
+
+  test("are entries that EC2 has confirmed, and changes that it has not, deletions included", () => {
+    const slots = { 1: { cidr: A, confirmedAt: NOW }, 2: { cidr: B }, 3: { cidr: null } };
+    const gone = { 4: { cidr: null, confirmedAt: NOW } };
+    expect(placesOf(state("networkAcl", acl(slots, gone)))).toBe(3);
+  });
+
+  test("are addresses of a set, confirmed or not", () => {
+    expect(placesOf(state("wafIpSet", waf([A.text, B.text], [A.text])))).toBe(2);
+  });
+
+  test("are not guessed where the record cannot be read", () => {
+    expect(() => placesOf(state("networkAcl", { slots: 7 }))).toThrow(v.ValiError);
   });
 });
 

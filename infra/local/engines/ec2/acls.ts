@@ -24,6 +24,8 @@ export const DEFAULT_VPC: InitialVpc = {
 /** The state to begin with. */
 export function initialState(vpcs: readonly InitialVpc[]): Ec2State {
   return {
+    addresses: [],
+    natGateways: [],
     vpcs: vpcs.map(({ vpcId, cidrBlocks, ipv6CidrBlocks }) => ({
       vpcId,
       cidrBlocks,

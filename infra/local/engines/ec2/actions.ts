@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createAcl, createEntry, deleteAcl, deleteEntry, replaceEntry } from "./acls.ts";
+import { allocateAddress, createNatGateway } from "./addresses.ts";
 import {
   ACL_FILTERS,
   filtered,
@@ -23,8 +24,10 @@ import {
 } from "./protocol.ts";
 import {
   type Ec2State,
+  type ElasticIp,
   findAcl,
   findVpc,
+  type NatGateway,
   type NetworkAcl,
   type Subnet,
   type Vpc,
@@ -67,6 +70,32 @@ const actions: Readonly<Record<string, Action>> = {
     const { items, nextToken } = page(query, filtered(query, subnets, SUBNET_FILTERS));
     const subnetSet = itemsXml(items, (subnet) => subnetXml(subnet, region));
     return { answer: { subnetSet, nextToken } };
+  },
+
+  AllocateAddress(_query, before) {
+    const { state, address } = allocateAddress(before);
+    return { state, answer: addressXml(address) };
+  },
+
+  DescribeAddresses(query, { addresses }) {
+    const ids = list(query, "AllocationId");
+    const found = addresses.filter(
+      ({ allocationId }) => ids.length === 0 || ids.includes(allocationId),
+    );
+    return { answer: { addressesSet: itemsXml(found, addressXml) } };
+  },
+
+  CreateNatGateway(query, before) {
+    const { state, gateway } = createNatGateway(before, {
+      subnetId: text(query, "SubnetId"),
+      allocationId: text(query, "AllocationId"),
+    });
+    return { state, answer: { natGateway: natGatewayXml(gateway) } };
+  },
+
+  DescribeNatGateways(query, { natGateways }) {
+    const { items, nextToken } = page(query, natGateways);
+    return { answer: { natGatewaySet: itemsXml(items, natGatewayXml), nextToken } };
   },
 
   CreateNetworkAcl(query, before) {
@@ -159,6 +188,23 @@ function aclXml(acl: ShownAcl): XmlValue {
     ),
     tagSet: itemsXml(acl.tags, (tag) => ({ ...tag })),
     ownerId: OWNER_ID,
+  };
+}
+
+function addressXml({ allocationId, publicIp }: ElasticIp): Record<string, XmlValue> {
+  return { publicIp, allocationId, domain: "vpc" };
+}
+
+function natGatewayXml(gateway: NatGateway): XmlValue {
+  const { natGatewayId, subnetId, vpcId, allocationId, publicIp } = gateway;
+  return {
+    natGatewayId,
+    subnetId,
+    vpcId,
+    state: "available",
+    connectivityType: "public",
+    natGatewayAddressSet: itemsXml([{ allocationId, publicIp }], (address) => address),
+    tagSet: "",
   };
 }
 

@@ -31,11 +31,23 @@ export type Subnet = {
   readonly networkAclAssociationId: string;
 };
 
+/** An Elastic IP address of the account. */
+export type ElasticIp = { readonly allocationId: string; readonly publicIp: string };
+
+/** A public NAT gateway with one address. */
+export type NatGateway = ElasticIp & {
+  readonly natGatewayId: string;
+  readonly subnetId: string;
+  readonly vpcId: string;
+};
+
 /** Everything the emulator knows. Immutable: each change is a new state. */
 export type Ec2State = {
   readonly vpcs: readonly Vpc[];
   readonly acls: readonly NetworkAcl[];
   readonly subnets: readonly Subnet[];
+  readonly addresses: readonly ElasticIp[];
+  readonly natGateways: readonly NatGateway[];
 };
 
 /** The VPC with this id, or InvalidVpcID.NotFound. */

@@ -48,8 +48,11 @@ export function createStore(
 
 function load(stateFile: string): Ec2State {
   const state: unknown = JSON.parse(readFileSync(stateFile, "utf8"));
-  // A file of the time before subnets has none.
-  if (isState(state)) return { ...state, subnets: state.subnets ?? [] };
+  // A file of the time before subnets or addresses has none.
+  if (isState(state)) {
+    const { subnets = [], addresses = [], natGateways = [] } = state as Partial<Ec2State>;
+    return { ...state, subnets, addresses, natGateways };
+  }
   throw new Error(`${stateFile} is not a state of the EC2 emulator: remove it to start afresh`);
 }
 

@@ -1,10 +1,14 @@
 import {
+  AllocateAddressCommand,
+  CreateNatGatewayCommand,
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
   CreateSubnetCommand,
   CreateVpcCommand,
   DeleteNetworkAclCommand,
   DeleteNetworkAclEntryCommand,
+  DescribeAddressesCommand,
+  DescribeNatGatewaysCommand,
   DescribeNetworkAclsCommand,
   DescribeSubnetsCommand,
   DescribeVpcsCommand,
@@ -127,6 +131,46 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
     client.send(new ReplaceNetworkAclEntryCommand(entry(change)));
   const remove = (change: Partial<EntryInput>) => () =>
     client.send(new DeleteNetworkAclEntryCommand(entry(change)));
+
+  describe("addresses of the account", () => {
+    it("are described as they were allocated, those of NAT gateways as well", async () => {
+      const allocate = () => client.send(new AllocateAddressCommand({ Domain: "vpc" }));
+      const [first, second] = [await allocate(), await allocate()];
+      const { Subnets } = await client.send(
+        new DescribeSubnetsCommand({ Filters: [{ Name: "vpc-id", Values: [vpcId] }] }),
+      );
+      const SubnetId = given(Subnets?.[0]?.SubnetId);
+      const { NatGateway } = await client.send(
+        new CreateNatGatewayCommand({ SubnetId, AllocationId: given(second.AllocationId) }),
+      );
+      const { Addresses } = await client.send(new DescribeAddressesCommand({}));
+      expect(Addresses).toEqual(
+        expect.arrayContaining(
+          [first, second].map(({ PublicIp, AllocationId }) =>
+            expect.objectContaining({ PublicIp: given(PublicIp), AllocationId, Domain: "vpc" }),
+          ),
+        ),
+      );
+      const { NatGateways } = await client.send(new DescribeNatGatewaysCommand({}));
+      const gateway = NatGateways?.find(
+        ({ NatGatewayId }) => NatGatewayId === given(NatGateway?.NatGatewayId),
+      );
+      expect(gateway).toMatchObject({ SubnetId, VpcId: vpcId, State: "available" });
+      expect(gateway?.NatGatewayAddresses).toMatchObject([
+        { AllocationId: second.AllocationId, PublicIp: second.PublicIp },
+      ]);
+    });
+
+    it("that are not there take no gateway", async () => {
+      const { Subnets } = await client.send(new DescribeSubnetsCommand({}));
+      const SubnetId = given(Subnets?.[0]?.SubnetId);
+      const AllocationId = "eipalloc-0123456789abcdef0";
+      const outcome = await outcomeOf(() =>
+        client.send(new CreateNatGatewayCommand({ SubnetId, AllocationId })),
+      );
+      expect(outcome).toBe("InvalidAllocationID.NotFound");
+    });
+  });
 
   describe("entries", () => {
     it("are described as they were created", async () => {

@@ -1,0 +1,88 @@
+import {
+  DescribeAddressesCommand,
+  type EC2Client,
+  paginateDescribeNatGateways,
+} from "@aws-sdk/client-ec2";
+import type { EpochMillis, Millis } from "../domain/time.ts";
+import type { Logger } from "./log.ts";
+import type { TargetStates } from "./table/targetStates.ts";
+
+/** How often EC2 is asked: addresses seldom change. */
+const READ_EVERY: Millis = 60_000;
+
+/** How long a converge waits for them: what must be blocked must not wait for what seldom changes. */
+const PATIENCE: Millis = 2_000;
+
+/** The name that they are recorded under, beside the networks of the targets. */
+const ACCOUNT = "account";
+
+/**
+ * The account's own addresses in this region, Elastic IPs and those of NAT gateways: our own services
+ * call from there, and blocking one of them blocks all. They are recorded for endpoint and worker, which
+ * may not ask EC2.
+ *
+ * @returns a function that never fails: while EC2 cannot be read, what was known or recorded holds
+ */
+export function createAccountAddresses(
+  ec2: EC2Client,
+  states: Pick<TargetStates, "readNetworks" | "writeNetwork">,
+  log: Pick<Logger, "warn">,
+  clock: () => EpochMillis,
+): () => Promise<readonly string[]> {
+  let known: readonly string[] | undefined;
+  let recorded: string | undefined;
+  let readAt = Number.NEGATIVE_INFINITY;
+  let reading: Promise<void> | undefined;
+
+  async function read(): Promise<void> {
+    readAt = clock();
+    try {
+      known = await addressesOf(ec2);
+    } catch (error) {
+      log.warn("The account's own addresses cannot be read", error as Error);
+      // All that is recorded, the networks too: those are protected anyway.
+      known ??= await states.readNetworks().catch(() => undefined);
+      return;
+    }
+    const text = known.join();
+    if (text === recorded) return;
+    try {
+      await states.writeNetwork(ACCOUNT, known);
+      recorded = text;
+    } catch (error) {
+      log.warn("The account's own addresses could not be recorded", error as Error);
+    }
+  }
+
+  return async () => {
+    if (clock() - readAt >= READ_EVERY) {
+      reading ??= read().finally(() => {
+        reading = undefined;
+      });
+    }
+    await reading;
+    return known ?? [];
+  };
+}
+
+async function addressesOf(ec2: EC2Client): Promise<string[]> {
+  const abortSignal = AbortSignal.timeout(PATIENCE);
+  const gatewayAddresses = async () => {
+    const found: (string | undefined)[] = [];
+    for await (const { NatGateways = [] } of paginateDescribeNatGateways(
+      { client: ec2, pageSize: 1_000 },
+      {},
+      { abortSignal },
+    )) {
+      const addresses = NatGateways.flatMap(({ NatGatewayAddresses = [] }) => NatGatewayAddresses);
+      found.push(...addresses.map(({ PublicIp }) => PublicIp));
+    }
+    return found;
+  };
+  const [elastic, gateways] = await Promise.all([
+    ec2.send(new DescribeAddressesCommand({}), { abortSignal }),
+    gatewayAddresses(),
+  ]);
+  const all = [...(elastic.Addresses ?? []).map(({ PublicIp }) => PublicIp), ...gateways];
+  return [...new Set(all.filter((ip) => ip !== undefined))].toSorted();
+}
