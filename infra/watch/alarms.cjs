@@ -10,7 +10,7 @@ const RUNBOOKS = "docs/runbooks";
  * `over`: the threshold; `stat`: of the samples in a period; `period`: seconds; `of`: how many periods
  * are looked at; `points`: how many of them must be over, all if absent.
  */
-function alarmsOf(metrics) {
+function alarmsOf(metrics, blockLimit) {
   const { own, lambda, queue, api } = metrics;
   const refusedCalls = (name, over, more) => ({
     metric: own("blacklist", name),
@@ -109,6 +109,11 @@ function alarmsOf(metrics) {
       isSilence: true,
       text: "The enforcer has not converged for five minutes or more.",
     },
+    Outstanding: {
+      metric: own("worker", "Outstanding"),
+      ...{ over: 0.8 * blockLimit, stat: "Maximum", period: 300, of: 1 },
+      text: `The list is four fifths full: at ${blockLimit} blocks nothing more is accepted.`,
+    },
     OffendersForgotten: {
       metric: own("enforcer", "OffendersForgotten"),
       ...{ over: 0, stat: "Sum", period: 300, of: 1 },
@@ -194,11 +199,11 @@ function alarm(stage, name, target, spec) {
 }
 
 module.exports = async (serverless) => {
-  const { name: stage, targets, alarmEmails } = await resolveStage(serverless);
+  const { name: stage, targets, alarmEmails, blockLimit } = await resolveStage(serverless);
   const metrics = metricsOf(stage);
   const ids = [...targets.networkAcls, ...targets.wafIpSets];
   const resources = [
-    ...Object.entries(alarmsOf(metrics)).map(([name, spec]) => [
+    ...Object.entries(alarmsOf(metrics, blockLimit)).map(([name, spec]) => [
       `${name}Alarm`,
       alarm(stage, name, undefined, spec),
     ]),
