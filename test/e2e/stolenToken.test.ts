@@ -63,9 +63,11 @@ const stateOf = async (ip: string) => (await cloud.list(`?ip=${ip}`)).blocks[0];
 
 describe("a token that floods", () => {
   test("is told to wait past its budget, and holds up neither another detector nor the operator", async () => {
-    const statuses = [];
-    for (let n = 0; n < 70; n++) statuses.push((await report({ ips: hundred(n) })).status);
-    expect(new Set(statuses)).toEqual(new Set([202, 429]));
+    const statuses = new Set<number>();
+    // More than two minutes' budgets: a new minute may begin meanwhile.
+    for (let n = 0; n < 130 && !statuses.has(429); n++)
+      statuses.add((await report({ ips: hundred(n) })).status);
+    expect(statuses).toEqual(new Set([202, 429]));
     expect((await report({ ip: "203.0.113.1" })).headers.get("retry-after")).toMatch(/^\d+$/);
 
     await report({ ip: "203.0.113.9", severity: 9 }, honest);
