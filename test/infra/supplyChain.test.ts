@@ -15,8 +15,6 @@ const REVIEWED_SCRIPTS: Record<string, string> = {
   "unrs-resolver@1.12.2": "fetches the binary, a package of its own, where npm left it out",
 };
 
-const REGISTRY = "https://registry.npmjs.org";
-
 type LockedPackage = {
   name?: string;
   version: string;
@@ -37,13 +35,10 @@ const installed = Object.entries(lock.packages)
   }));
 
 describe("the supply chain", () => {
-  it("takes each package from the public registry, under its own name and version", () => {
+  it("takes every package from the registry: none names a place of its own", () => {
     const strangers = installed
-      .filter(({ name, version, resolved }) => {
-        const file = `${name.slice(name.indexOf("/") + 1)}-${version}.tgz`;
-        return resolved !== `${REGISTRY}/${name}/-/${file}`;
-      })
-      .map(({ path, resolved }) => `${path} comes from ${resolved ?? "nowhere"}.`);
+      .filter(({ resolved }) => resolved !== undefined)
+      .map(({ path, resolved }) => `${path} comes from ${resolved}.`);
     expect(strangers).toEqual([]);
   });
 
