@@ -38,8 +38,10 @@ export async function block(
   if (!decided || decided.kind === "refused") throw decided?.refusal;
   if (decided.kind === "ignored") return { status: 200, body: ignored(decided, request) };
   const { kind, message } = decided;
-  const sent = kind === "folded" ? message : await sendOne(message, orders, request, blacklist);
-  return { status: 202, body: queued(sent, request, blacklist) };
+  if (kind === "folded") return { status: 202, body: queued(message) };
+  const sent = await sendOne(message, orders, request, blacklist);
+  logQueued([sent], request, blacklist);
+  return { status: 202, body: queued(sent) };
 }
 
 /** Addresses in one request, at most. */
@@ -66,6 +68,11 @@ export async function blockAll(
   const decided = await decide(fields, ips, orders, request, blacklist);
   const fresh = decided.flatMap((one) => (one.kind === "fresh" ? [one.message] : []));
   const answers = await blacklist.fold.sendAll(fresh, orders, laneOf(request.caller));
+  logQueued(
+    answers.flatMap((answer) => answer ?? []),
+    request,
+    blacklist,
+  );
   const sent = new Map(fresh.map((message, index) => [message, answers[index]]));
   const untaken = fresh.filter((message) => sent.get(message) === undefined);
   if (untaken.length > 0) {
@@ -79,7 +86,7 @@ export async function blockAll(
     if (one.kind === "ignored") return ignored(one, request);
     const taken = one.kind === "folded" ? one.message : sent.get(one.message);
     return taken
-      ? queued(taken, request, blacklist)
+      ? queued(taken)
       : refused(one.message.cidr.text, unavailable("The queue cannot take it now."));
   });
   return answerAll(decided, results, request, blacklist);
@@ -176,12 +183,18 @@ function giveBack(
   budget.giveBack(caller, new Set(untaken.map(({ cidr }) => cidr.text)).size, now);
 }
 
-function queued(
-  { requestId, cidr, expiresAt }: BlockMessage,
+/** A line for each message. A report that folds into one has none: in a storm nearly all do, and the next message says how many they were. */
+function logQueued(
+  messages: readonly BlockMessage[],
   { trace }: Request,
   { log }: Blacklist,
-) {
-  log.info("Queued", { cidr: cidr.text, requestId, expiresAt, ...trace });
+): void {
+  for (const { cidr, requestId, expiresAt, count } of messages) {
+    log.info("Queued", { cidr: cidr.text, requestId, expiresAt, count, ...trace });
+  }
+}
+
+function queued({ requestId, cidr, expiresAt }: BlockMessage) {
   return { status: "queued" as const, requestId, cidr: cidr.text, expiresAt };
 }
 
