@@ -130,11 +130,11 @@ function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
  * under, or after. A report that a hold swallows must not swallow one from after the hold.
  */
 function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orders): string {
-  if (orders.holds.length === 0 && orders.undos.length === 0) return String(orders.unblocks);
   const holds = orders.holds.filter((hold) => overlaps(hold.cidr, cidr));
+  const undos = orders.undos.filter((undo) => undo.detector === detector);
+  if (holds.length === 0 && undos.length === 0) return String(orders.unblocks);
   const under = holds.filter(({ until }) => reportedAt < until * 1000);
   const after = holds.filter(({ until }) => until * 1000 <= reportedAt);
-  const undos = orders.undos.filter((undo) => undo.detector === detector);
   return JSON.stringify([
     orders.unblocks,
     Math.max(0, ...undos.map(({ requestedAt }) => requestedAt)),
