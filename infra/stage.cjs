@@ -85,6 +85,7 @@ const schema = v.pipe(
     corroborationThreshold: setting(count(0, 1_000), 0),
     corroborationWindow: setting(count(1, 86_400), 600),
     holdTime: setting(seconds(0), 0),
+    withdrawalGrace: setting(count(0, 3_600), 60),
     scoreHalfLife: setting(count(1, 86_400), 300),
     blockLimit: setting(count(1, 2_000_000), 200_000),
     signedRequests: setting(onOff, "off"),

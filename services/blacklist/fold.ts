@@ -8,6 +8,7 @@ import {
   QueueUnavailableError,
   type UnblockMessage,
   type UndoMessage,
+  type WithdrawMessage,
 } from "../../shared/aws/queue.ts";
 import { overlaps } from "../../shared/domain/cidr.ts";
 import type { Orders } from "../../shared/domain/orders.ts";
@@ -32,28 +33,34 @@ type Standing = Orders | undefined;
 /**
  * Folds repeats before they cost a call: a storm is mostly equal reports of the same addresses. Reports
  * are equal that are the same detector's about the same address, neither for longer nor more severe,
- * within the fold's window and with no unblock, undo or end of a hold in between. SQS folds across
+ * within the fold's window and with no unblock, undo or end of a hold in between. Those of a detector that
+ * takes reports back never fold. SQS folds across
  * functions by deduplication id, a bounded memory in the warm function folds before the send. The next
  * report that is sent carries the count of those folded since. A send that failed is not remembered.
  */
-export function createFold(queue: Queue, standingOrders: Pick<StandingOrders, "add" | "announce">) {
+export function createFold(
+  queue: Queue,
+  standingOrders: Pick<StandingOrders, "add" | "announce" | "letWithdraw">,
+) {
   const lastSent = new LRUCache<string, Sent>({ max: MAX_REMEMBERED });
   const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr.text} ${detector}`;
 
   /** What was sent last of it, if nothing has been ordered since. */
   function sentOf(message: BlockMessage, orders: Standing): Sent | undefined {
+    if (!orders || isWithdrawers(message, orders)) return undefined;
     const sent = lastSent.get(keyOf(message));
-    return sent && orders && sent.generation === generationOf(message, orders) ? sent : undefined;
+    return sent && sent.generation === generationOf(message, orders) ? sent : undefined;
   }
 
   /** The message with the count of the equal ones folded since the last was sent. */
-  function counted(message: BlockMessage, orders: Standing): BlockMessage {
+  function counted<M extends BlockMessage | WithdrawMessage>(message: M, orders: Standing): M {
+    if (message.kind === "withdraw") return message;
     const folded = sentOf(message, orders)?.folded ?? 0;
     return { ...message, count: Math.min(MAX_COUNT, message.count + folded) };
   }
 
-  function remember(message: BlockMessage, orders: Standing): void {
-    if (orders === undefined) return;
+  function remember(message: BlockMessage | WithdrawMessage, orders: Standing): void {
+    if (orders === undefined || message.kind === "withdraw") return;
     const generation = generationOf(message, orders);
     lastSent.set(keyOf(message), { message, generation, folded: 0 });
   }
@@ -77,10 +84,10 @@ export function createFold(queue: Queue, standingOrders: Pick<StandingOrders, "a
 
     /** As `send` for each message; undefined in the place of one that the queue could not take. */
     async sendAll(
-      messages: readonly BlockMessage[],
+      messages: readonly (BlockMessage | WithdrawMessage)[],
       orders: Standing,
       lane: Lane,
-    ): Promise<(BlockMessage | undefined)[]> {
+    ): Promise<(BlockMessage | WithdrawMessage | undefined)[]> {
       const outgoing = messages.map((message) => counted(message, orders));
       const stored = await queue.sendAll(
         outgoing.map((message) => ({
@@ -95,6 +102,9 @@ export function createFold(queue: Queue, standingOrders: Pick<StandingOrders, "a
         return message;
       });
     },
+
+    /** Withdrawals of this detector may be sent once this resolves. @throws Error */
+    letWithdraw: standingOrders.letWithdraw,
 
     /**
      * An order never folds. Once this resolves, no report folds into one from before it.
@@ -115,6 +125,10 @@ export function createFold(queue: Queue, standingOrders: Pick<StandingOrders, "a
     },
   };
 }
+
+/** Whether the detector takes reports back. */
+const isWithdrawers = ({ detector }: BlockMessage, { withdrawers }: Orders): boolean =>
+  withdrawers.some((one) => one.detector === detector);
 
 /** By the messages' own times: a function that Lambda freezes meanwhile may have lost count. */
 function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
@@ -150,8 +164,13 @@ function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orde
  * @param orders those that stand; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
-export function deduplicationId(message: BlockMessage, orders: Standing): string {
-  if (orders === undefined) return message.requestId;
+export function deduplicationId(
+  message: BlockMessage | WithdrawMessage,
+  orders: Standing,
+): string {
+  if (message.kind === "withdraw" || orders === undefined || isWithdrawers(message, orders)) {
+    return message.requestId;
+  }
   const { cidr, detector, severity, reportedAt } = message;
   const duration = durationSeconds(message);
   const window = Math.floor(reportedAt / foldWindowMs(duration));

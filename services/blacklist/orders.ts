@@ -2,13 +2,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../shared/aws/log.ts";
 import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { Orders } from "../../shared/domain/orders.ts";
-import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
+import { type EpochMillis, type Millis, type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
 
 /** How long an instance trusts its last read of the orders. */
 export const LEASE_MS: Millis = 500;
 
 /** No report waits longer for the orders. */
 const READ_MS: Millis = 300;
+
+/** How long a detector is known to take reports back, since it did so last. */
+const WITHDRAWER_LIFE: Seconds = 30 * 86_400;
 
 /** Longer than any lease: timers and clocks are not exact. */
 const ANNOUNCE_MS: Millis = LEASE_MS + 100;
@@ -22,7 +25,7 @@ export type StandingOrders = ReturnType<typeof createStandingOrders>;
  * are over.
  */
 export function createStandingOrders(
-  book: Pick<OrderBook, "read" | "countUnblock">,
+  book: Pick<OrderBook, "read" | "countUnblock" | "markWithdrawer">,
   log: Pick<Logger, "warn">,
   clock: () => EpochMillis,
   wait: (ms: Millis) => Promise<unknown> = pause,
@@ -51,6 +54,20 @@ export function createStandingOrders(
       // A clock that was set back says nothing of the lease.
       if (!lease || age < 0 || age >= LEASE_MS) lease = { since: now, orders: read(now) };
       return lease.orders;
+    },
+
+    /**
+     * Resolves once no instance folds this detector's reports any more: one that it sends after a
+     * withdrawal must not fold into one from before it. Only the first withdrawal in weeks waits for that.
+     *
+     * @param orders as the request knows them
+     */
+    async letWithdraw(detector: string, orders: Orders | undefined): Promise<void> {
+      const now = toEpochSeconds(clock());
+      const mark = orders?.withdrawers.find((one) => one.detector === detector);
+      if (mark && mark.until - now > WITHDRAWER_LIFE / 2) return;
+      await book.markWithdrawer({ detector, until: now + WITHDRAWER_LIFE });
+      if (!mark) await wait(ANNOUNCE_MS);
     },
 
     /** Counts an unblock; other instances may not know yet. */

@@ -192,9 +192,10 @@ function sorted(
   };
   for (const one of delivered) {
     const { message } = one;
-    const name = message.kind === "block" ? message.detector : message.operator;
+    const isDetectors = message.kind === "block" || message.kind === "withdraw";
+    const name = isDetectors ? message.detector : message.operator;
     const caller = callers.get(name);
-    const role = message.kind === "block" ? "detector" : "operator";
+    const role = isDetectors ? "detector" : "operator";
     const isAllowed =
       caller !== undefined &&
       may(caller, role) &&
@@ -206,6 +207,9 @@ function sorted(
     } else if (message.kind === "block") {
       const { kind, ...claim } = message;
       add({ ...one, message: { kind, ...asReport(claim, caller, now) } });
+    } else if (message.kind === "withdraw") {
+      const withdrawnAt = plausible(message.withdrawnAt, now);
+      add({ ...one, message: { ...message, withdrawnAt } });
     } else {
       const requestedAt = plausible(message.requestedAt, now);
       if (message.kind === "unblock") add({ ...one, message: { ...message, requestedAt } });
@@ -239,6 +243,7 @@ const SENTENCES: Readonly<Record<Event["kind"], string>> = {
   stale: "Ignored a stale message",
   refused: "Refused a never-block address",
   unblocked: "Unblocked",
+  withdrawn: "Withdrew a detector's report",
 };
 
 function logEvent(log: Logger, { kind, cidr, ...event }: Event): void {

@@ -45,6 +45,7 @@ const worker: Worker = {
   callers: createCallers(parameters, config.CALLERS_PARAMETER, added, log, Date.now),
   policy: {
     escalation: { factor: config.REPEAT_PERCENT / 100, max: config.REPEAT_MAX },
+    withdrawalGrace: config.WITHDRAWAL_GRACE,
     halfLife: config.SCORE_HALF_LIFE * 1000,
     corroboration: {
       threshold: config.CORROBORATION_THRESHOLD,

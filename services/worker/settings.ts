@@ -17,6 +17,8 @@ export const settings = v.object({
   CORROBORATION_THRESHOLD: wholeNumber(0, 1000),
   /** Seconds within which their reports count together. */
   CORROBORATION_WINDOW: wholeNumber(1, 86_400),
+  /** Seconds that a block stays once every detector has taken its report back. */
+  WITHDRAWAL_GRACE: wholeNumber(0, 3_600),
   /** Seconds after which a report counts half in the score. */
   SCORE_HALF_LIFE: wholeNumber(1, 86_400),
 });

@@ -33,6 +33,15 @@ const unblock = v.object({
   requestId: name,
 });
 
+/** A detector takes its own reports of one address back. */
+const withdrawal = v.object({
+  kind: v.literal("withdraw"),
+  cidr: blockable,
+  detector: name,
+  withdrawnAt: epochMillis,
+  requestId: name,
+});
+
 /** An operator takes back everything that a detector reported in a span of time. */
 const undo = v.object({
   kind: v.literal("undo"),
@@ -49,9 +58,10 @@ const undo = v.object({
  * What travels through the queue. It says who reports, not what that caller may do: the worker asks the
  * list of callers again.
  */
-export const message = v.variant("kind", [report, unblock, undo]);
+export const message = v.variant("kind", [report, withdrawal, unblock, undo]);
 export type QueueMessage = v.InferOutput<typeof message>;
 export type BlockMessage = Extract<QueueMessage, { kind: "block" }>;
+export type WithdrawMessage = Extract<QueueMessage, { kind: "withdraw" }>;
 export type UnblockMessage = Extract<QueueMessage, { kind: "unblock" }>;
 export type UndoMessage = Extract<QueueMessage, { kind: "undo" }>;
 
@@ -148,7 +158,8 @@ export function groupOf(
   lane: Lane,
   { list, shards }: Pick<QueueConfig, "list" | "shards">,
 ): string {
-  if (lane === "operators" || message.kind !== "block") return `${list}.operators`;
+  if (lane === "operators" || !("detector" in message) || message.kind === "undo")
+    return `${list}.operators`;
   const group = `${list}.${message.detector}`;
   if (shards === 1) return group;
   return `${group}.${hash("sha256", message.cidr.text, "buffer").readUInt32BE() % shards}`;

@@ -37,6 +37,8 @@ export type OwnReport = Pick<
   readonly reportedAt: EpochMillis;
   /** Of its last report. */
   readonly requestId: string;
+  /** When it took its reports back; absent as long as it wants the block. */
+  readonly withdrawnAt?: EpochMillis;
 };
 
 /** Who wants a block, by the name of the caller. */
@@ -125,6 +127,30 @@ export function withoutReports(
   return { ...block, ...wantedBy(reports, policy), begunBy, wake: true };
 }
 
+/**
+ * The block once one of its callers has taken its own reports back: they want it no longer than until
+ * `until`, and where others want it, they alone say how severe it is. The same object where the caller
+ * has reported since, or wants nothing of it.
+ */
+export function withdrawn(
+  block: Block,
+  caller: string,
+  { withdrawnAt, until }: { readonly withdrawnAt: EpochMillis; readonly until: EpochSeconds },
+  policy: Pick<BlockPolicy, "threshold">,
+): Block {
+  const own = block.reports[caller];
+  if (!own || own.withdrawnAt !== undefined || own.reportedAt > withdrawnAt) return block;
+  const ending = { ...own, withdrawnAt, expiresAt: Math.min(own.expiresAt, until) };
+  const reports = { ...block.reports, [caller]: ending };
+  const begunBy = block.begunBy === caller ? (wantingOf(reports)[0] ?? caller) : block.begunBy;
+  // It may end sooner now: the enforcer must know.
+  return { ...block, ...wantedBy(reports, policy), begunBy, wake: true };
+}
+
+/** Who wants the block still. */
+export const wantingOf = (reports: Reports): string[] =>
+  Object.keys(reports).filter((caller) => reports[caller]?.withdrawnAt === undefined);
+
 /** Folded repeats count, but a talkative detector must not outweigh all others. */
 const MAX_COUNTED = 4;
 
@@ -180,9 +206,14 @@ function ownOf(report: Report, strikes: number, { escalation }: BlockPolicy): Ow
   return { expiresAt, reportedAt, severity, reason, weight, byOperator, leastPrefix, requestId };
 }
 
-/** A caller's reports taken together: the later end, the greater severity with its reason. */
+/**
+ * A caller's reports taken together: the later end, the greater severity with its reason. Of what it took
+ * back only the end counts, so that the block has no gap.
+ */
 function together(before: OwnReport | undefined, own: OwnReport): OwnReport {
   if (!before) return own;
+  if (before.withdrawnAt !== undefined)
+    return { ...own, expiresAt: Math.max(before.expiresAt, own.expiresAt) };
   const latest = own.reportedAt >= before.reportedAt ? own : before;
   return {
     ...latest,
@@ -203,8 +234,10 @@ function bounded(reports: Reports): Reports {
 /** What the block is that these want. */
 function wantedBy(reports: Reports, { threshold }: Pick<BlockPolicy, "threshold">) {
   const all = Object.values(reports);
-  const severity = supported(all, (own) => own.severity, threshold);
-  const reason = all
+  const wanting = all.filter((own) => own.withdrawnAt === undefined);
+  const deciding = wanting.length > 0 ? wanting : all;
+  const severity = supported(deciding, (own) => own.severity, threshold);
+  const reason = deciding
     .filter((own) => own.reason !== "")
     .toSorted((a, b) => b.severity - a.severity || b.reportedAt - a.reportedAt)[0]?.reason;
   return {
@@ -212,8 +245,8 @@ function wantedBy(reports: Reports, { threshold }: Pick<BlockPolicy, "threshold"
     expiresAt: supported(all, (own) => own.expiresAt, threshold),
     severity,
     reason: reason ?? "",
-    byOperator: all.some((own) => own.byOperator),
-    leastPrefix: Math.min(...all.map((own) => own.leastPrefix)),
+    byOperator: deciding.some((own) => own.byOperator),
+    leastPrefix: Math.min(...deciding.map((own) => own.leastPrefix)),
   };
 }
 

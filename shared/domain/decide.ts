@@ -4,6 +4,7 @@ import {
   type BlockPolicy,
   type OwnReport,
   type Report,
+  withdrawn,
   withoutReports,
 } from "./block.ts";
 import type { Cidr } from "./cidr.ts";
@@ -11,7 +12,13 @@ import { type Corroboration, corroborate, type Suspect, withoutEvidence } from "
 import { type NeverBlock, protectedBy } from "./neverBlock.ts";
 import { type Hold, holdOver, isUndone, type Orders } from "./orders.ts";
 import type { Score } from "./score.ts";
-import { type EpochMillis, type EpochSeconds, isExpired } from "./time.ts";
+import {
+  type EpochMillis,
+  type EpochSeconds,
+  isExpired,
+  type Seconds,
+  toEpochSeconds,
+} from "./time.ts";
 
 // decide: what the messages of a batch make of one address, in their order.
 //
@@ -19,7 +26,7 @@ import { type EpochMillis, type EpochSeconds, isExpired } from "./time.ts";
 //   ────────────────────────────────────────────────────────────────────────────────
 //   block      never to be blocked                  refused
 //              reported for a time that is over,
-//              or unblocked since                   stale
+//              unblocked or withdrawn since         stale
 //              reported by whom all is taken back   undone
 //              held, and no operator reports it     held
 //              blocked                              extended
@@ -28,6 +35,9 @@ import { type EpochMillis, type EpochSeconds, isExpired } from "./time.ts";
 //   unblock    unblocked since,
 //              or only reported since               stale
 //              anything else                        unblocked
+//   withdraw   not reported by that detector,
+//              or only reported since               stale
+//              anything else                        withdrawn
 //
 // Operators' messages travel in a lane of their own and overtake detectors'. So it is not the order of
 // delivery that counts between the lanes but when the endpoint accepted a message: the older one loses.
@@ -42,15 +52,31 @@ export type UnblockOrder = {
   readonly requestId: string;
 };
 
+/** A detector takes its own reports of an address back. */
+export type Withdrawal = {
+  readonly cidr: Cidr;
+  readonly detector: string;
+  readonly withdrawnAt: EpochMillis;
+  readonly requestId: string;
+};
+
 /** What is said of one address. */
 export type Message =
   | ({ readonly kind: "block" } & Report)
-  | ({ readonly kind: "unblock" } & UnblockOrder);
+  | ({ readonly kind: "unblock" } & UnblockOrder)
+  | ({ readonly kind: "withdraw" } & Withdrawal);
 
 /** The latest unblock of an address. */
 export type Unblock = {
   /** When the endpoint accepted it. */
   readonly requestedAt: EpochMillis;
+};
+
+/** When detectors took their reports of an address back, the latest of each. */
+export type Withdrawals = {
+  readonly at: Readonly<Record<string, EpochMillis>>;
+  /** How often the item has been written; 0 for one that is not in the table yet. */
+  readonly version: number;
 };
 
 /** What is known of an address. */
@@ -62,6 +88,7 @@ export type Known = {
   readonly score?: Score | undefined;
   readonly suspect: Suspect | undefined;
   readonly unblock: Unblock | undefined;
+  readonly withdrawals?: Withdrawals | undefined;
 };
 
 export const NOTHING_KNOWN: Known = {
@@ -76,6 +103,8 @@ export type Policy = Omit<BlockPolicy, "threshold"> & {
   /** Undefined where the list cannot be read: nothing is refused then, nor newly enforced. */
   readonly neverBlock: NeverBlock | undefined;
   readonly orders: Pick<Orders, "holds" | "undos">;
+  /** How long a block stays once nobody wants it any more: a detector that restarts reports again. */
+  readonly withdrawalGrace: Seconds;
 };
 
 /** What became of a message. */
@@ -88,6 +117,7 @@ export type Event = { readonly cidr: Cidr; readonly requestId: string } & (
   | { readonly kind: "stale"; readonly by: string }
   | { readonly kind: "refused"; readonly detector: string; readonly why: string }
   | { readonly kind: "unblocked"; readonly operator: string; readonly holdUntil: EpochSeconds }
+  | { readonly kind: "withdrawn"; readonly detector: string; readonly block?: Block }
 );
 
 export type Decided = {
@@ -135,14 +165,11 @@ export function decide(
       const { cidr, requestedAt } = message;
       const isLatest = requestedAt >= (next.unblock?.requestedAt ?? 0);
       if (isLatest) replace(cidr, requestedAt, holdOf(message));
-    } else if (message.byOperator && !isExpired(message, now)) {
+    } else if (message.kind === "block" && message.byOperator && !isExpired(message, now)) {
       replace(message.cidr, message.reportedAt);
     }
     const current = { ...policy, orders: { ...policy.orders, holds } };
-    const decided =
-      message.kind === "unblock"
-        ? onUnblock(next, message, current, now)
-        : onReport(next, message, current, now);
+    const decided = stepOf(next, message, current, now);
     next = decided.next;
     events.push(decided.event);
   }
@@ -183,6 +210,17 @@ const isSameHold = (a: Hold, b: Hold) =>
 
 type Step = { readonly next: Known; readonly event: Event };
 
+function stepOf(known: Known, message: Message, policy: Policy, now: EpochMillis): Step {
+  switch (message.kind) {
+    case "block":
+      return onReport(known, message, policy, now);
+    case "unblock":
+      return onUnblock(known, message, policy, now);
+    case "withdraw":
+      return onWithdraw(known, message, policy, now);
+  }
+}
+
 function onUnblock(known: Known, order: UnblockOrder, policy: Policy, now: EpochMillis): Step {
   const { cidr, requestId, operator, requestedAt, holdUntil } = order;
   const stale: Event = { kind: "stale", cidr, requestId, by: operator };
@@ -194,13 +232,47 @@ function onUnblock(known: Known, order: UnblockOrder, policy: Policy, now: Epoch
   return { next, event: { kind: "unblocked", cidr, requestId, operator, holdUntil } };
 }
 
+/** How many detectors' withdrawals are remembered of an address. */
+const MAX_WITHDRAWALS = 16;
+
+function onWithdraw(known: Known, withdrawal: Withdrawal, policy: Policy, now: EpochMillis): Step {
+  const { cidr, requestId, detector, withdrawnAt } = withdrawal;
+  const { corroboration, withdrawalGrace } = policy;
+  const before = known.withdrawals ?? { at: {}, version: 0 };
+  if (withdrawnAt <= (before.at[detector] ?? 0)) {
+    return { next: known, event: { kind: "stale", cidr, requestId, by: detector } };
+  }
+  const others = Object.entries(before.at)
+    .filter(([name]) => name !== detector)
+    .toSorted(([, a], [, b]) => b - a)
+    .slice(0, MAX_WITHDRAWALS - 1);
+  const at = Object.fromEntries([...others, [detector, withdrawnAt]]);
+  const until = toEpochSeconds(withdrawnAt) + withdrawalGrace;
+  const isLive = known.block !== undefined && !isExpired(known.block, now);
+  const block =
+    known.block && isLive
+      ? withdrawn(known.block, detector, { withdrawnAt, until }, corroboration)
+      : known.block;
+  const isKept = ({ reportedAt }: { reportedAt: EpochMillis }, name: string) =>
+    name !== detector || reportedAt > withdrawnAt;
+  const suspect = known.suspect && withoutEvidence(known.suspect, isKept);
+  const next = { ...known, block, suspect, withdrawals: { ...before, at } };
+  const isNews = block !== known.block || suspect !== known.suspect;
+  if (!isNews) return { next, event: { kind: "stale", cidr, requestId, by: detector } };
+  return { next, event: { kind: "withdrawn", cidr, requestId, detector, ...(block && { block }) } };
+}
+
 function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis): Step {
   const { cidr, requestId, detector, reportedAt } = report;
   const { orders, corroboration } = policy;
   const ignored = (event: Event): Step => ({ next: known, event });
   const refused = policy.neverBlock && protectedBy(policy.neverBlock, cidr);
   if (refused) return ignored({ kind: "refused", cidr, requestId, detector, why: refused.why });
-  if (isExpired(report, now) || (known.unblock && reportedAt <= known.unblock.requestedAt)) {
+  const takenBackAt = Math.max(
+    known.unblock?.requestedAt ?? 0,
+    known.withdrawals?.at[detector] ?? 0,
+  );
+  if (isExpired(report, now) || reportedAt <= takenBackAt) {
     return ignored({ kind: "stale", cidr, requestId, by: detector });
   }
   if (isUndone(orders.undos, detector, reportedAt)) {

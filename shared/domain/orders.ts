@@ -30,16 +30,20 @@ export type Undo = {
   readonly requestedAt: EpochMillis;
 };
 
+/** A detector that takes its reports back one by one. None of its reports folds: another one may follow. */
+export type Withdrawer = { readonly detector: string; readonly until: EpochSeconds };
+
 export type Orders = {
   /** How many unblocks there were. */
   readonly unblocks: number;
   readonly holds: readonly Hold[];
   readonly undos: readonly Undo[];
+  readonly withdrawers: readonly Withdrawer[];
   /** Overrides the deployment's own mode. */
   readonly mode?: Mode | undefined;
 };
 
-export const NO_ORDERS: Orders = { unblocks: 0, holds: [], undos: [] };
+export const NO_ORDERS: Orders = { unblocks: 0, holds: [], undos: [], withdrawers: [] };
 
 /** The hold that a detector's report of the range, made at that moment, falls under. */
 export function holdOver(

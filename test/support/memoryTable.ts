@@ -8,8 +8,8 @@ import type { OwnersList, TargetStates } from "../../shared/aws/table/targetStat
 import type { Block } from "../../shared/domain/block.ts";
 import { type Cidr, type Family, parseCidr } from "../../shared/domain/cidr.ts";
 import type { Suspect } from "../../shared/domain/corroboration.ts";
-import type { Known, Unblock } from "../../shared/domain/decide.ts";
-import type { Hold, Mode, Undo } from "../../shared/domain/orders.ts";
+import type { Known, Unblock, Withdrawals } from "../../shared/domain/decide.ts";
+import type { Hold, Mode, Undo, Withdrawer } from "../../shared/domain/orders.ts";
 import { countOutstanding } from "../../shared/domain/outstanding.ts";
 import { levelOf, rankOf } from "../../shared/domain/rank.ts";
 import type { Score } from "../../shared/domain/score.ts";
@@ -30,11 +30,17 @@ export function createMemoryTable() {
       return new Map(cidrs.map((cidr) => [cidr, knownOf(cidr, now)]));
     },
     async write(cidr, before, next) {
-      const { block, suspect, unblock } = next;
+      const { block, suspect, unblock, withdrawals } = next;
       if (unblock && unblock.requestedAt !== before.unblock?.requestedAt) {
         const known = table.unblocks.get(cidr.text);
         if (known && known.requestedAt > unblock.requestedAt) throw conflict();
         table.unblocks.set(cidr.text, { ...unblock });
+        await table.betweenWrites();
+      }
+      if (withdrawals && withdrawals !== before.withdrawals) {
+        const version = table.withdrawals.get(cidr.text)?.version ?? 0;
+        if (version !== withdrawals.version) throw conflict();
+        table.withdrawals.set(cidr.text, { ...copyOf(withdrawals), version: version + 1 });
         await table.betweenWrites();
       }
       if (suspect && suspect !== before.suspect) {
@@ -153,6 +159,7 @@ export function createMemoryTable() {
         unblocks: table.unblocksCounted,
         holds: [...table.holds.values()].filter(({ until }) => until * 1000 > now - 60_000),
         undos: [...table.undos],
+        withdrawers: [...table.withdrawers.values()].filter(({ until }) => until * 1000 > now),
         mode: table.mode,
       };
     },
@@ -174,6 +181,10 @@ export function createMemoryTable() {
     },
     async undo(undo) {
       table.undos.push(undo);
+    },
+    async markWithdrawer(withdrawer) {
+      failIfUnreadable();
+      table.withdrawers.set(withdrawer.detector, withdrawer);
     },
     async setMode(mode) {
       table.mode = mode;
@@ -204,6 +215,7 @@ export function createMemoryTable() {
     scores: new Map<string, Score>(),
     suspects: new Map<string, Suspect>(),
     unblocks: new Map<string, Unblock>(),
+    withdrawals: new Map<string, Withdrawals>(),
     /** By the ids of the targets. */
     targetStates: new Map<string, TargetState>(),
     networks: new Map<string, readonly string[]>(),
@@ -214,6 +226,7 @@ export function createMemoryTable() {
     unblocksCounted: 0,
     holds: new Map<string, Hold>(),
     undos: [] as Undo[],
+    withdrawers: new Map<string, Withdrawer>(),
     mode: undefined as Mode | undefined,
     /** By the names of the callers, and "*" for all. */
     outstandingBy: new Map<string, Readonly<Record<string, number>>>(),
@@ -256,6 +269,7 @@ export function createMemoryTable() {
       score: table.scores.get(cidr),
       suspect: current(table.suspects.get(cidr)),
       unblock: table.unblocks.get(cidr),
+      withdrawals: table.withdrawals.get(cidr),
     };
   }
 

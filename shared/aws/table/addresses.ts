@@ -4,9 +4,9 @@ import * as v from "valibot";
 import type { Block } from "../../domain/block.ts";
 import type { Cidr } from "../../domain/cidr.ts";
 import type { Suspect } from "../../domain/corroboration.ts";
-import type { Known } from "../../domain/decide.ts";
+import type { Known, Withdrawals } from "../../domain/decide.ts";
 import { rankOf } from "../../domain/rank.ts";
-import { type EpochMillis, isExpired, toEpochSeconds } from "../../domain/time.ts";
+import { type EpochMillis, type EpochSeconds, isExpired, toEpochSeconds } from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { blockItem, blockKey, createBlocks } from "./blocks.ts";
 import { batchGet, conditionally, createReader, partition, type TableConfig } from "./items.ts";
@@ -15,7 +15,7 @@ import { MESSAGE_LIFE } from "./orders.ts";
 
 /** What is known of each address, as the worker reads and writes it. */
 export type Addresses = {
-  /** Reads consistently, at most 25 addresses, named by their texts. */
+  /** Reads consistently, at most 20 addresses, named by their texts. */
   read(cidrs: readonly string[], now: EpochMillis): Promise<Map<string, Known>>;
   /**
    * Writes what has changed over what was read. A new block over an expired item first removes that,
@@ -48,6 +48,13 @@ const unblockItem = v.object({
   expiresAt: v.number(),
 });
 
+const withdrawalsItem = v.object({
+  at: v.record(v.string(), v.number()),
+  expiresAt: v.number(),
+  version: v.number(),
+});
+
+const withdrawalsKey = (cidrText: string) => `withdrawals#${cidrText}`;
 const suspectKey = (cidrText: string) => `suspect#${cidrText}`;
 const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
 
@@ -92,12 +99,15 @@ export function createAddresses(
     );
   }
 
-  /** Detectors report the same suspect at once, each in a lane of its own. */
-  async function writeSuspect(text: string, { version, ...suspect }: Suspect): Promise<void> {
+  /** Detectors write of the same address at once, each in a lane of its own. */
+  async function writeVersion(
+    sk: string,
+    { version, ...item }: Suspect | (Withdrawals & { expiresAt: EpochSeconds }),
+  ): Promise<void> {
     await conditionally(() =>
       put(
-        suspectKey(text),
-        { ...suspect, version: version + 1 },
+        sk,
+        { ...item, version: version + 1 },
         {
           ConditionExpression: "attribute_not_exists(sk) OR version = :version",
           ExpressionAttributeValues: { ":version": version },
@@ -113,7 +123,7 @@ export function createAddresses(
         config,
         cidrs.flatMap((cidr) => [
           { list, sk: blockKey(cidr) },
-          ...[offenderKey, suspectKey, unblockKey].map((keyOf) => ({
+          ...[offenderKey, suspectKey, unblockKey, withdrawalsKey].map((keyOf) => ({
             list: memory,
             sk: keyOf(cidr),
           })),
@@ -135,6 +145,7 @@ export function createAddresses(
             score: offender?.score,
             suspect: current(readable(suspectItem, items.get(suspectKey(cidr)))),
             unblock: current(readable(unblockItem, items.get(unblockKey(cidr)))),
+            withdrawals: current(readable(withdrawalsItem, items.get(withdrawalsKey(cidr)))),
           },
         ];
       };
@@ -142,7 +153,7 @@ export function createAddresses(
     },
 
     async write({ text }, before, next) {
-      const { block, suspect, unblock } = next;
+      const { block, suspect, unblock, withdrawals } = next;
       if (unblock && unblock.requestedAt !== before.unblock?.requestedAt) {
         const { requestedAt } = unblock;
         // For as long as an older message may come back.
@@ -158,7 +169,12 @@ export function createAddresses(
           ),
         );
       }
-      if (suspect && suspect !== before.suspect) await writeSuspect(text, suspect);
+      if (withdrawals && withdrawals !== before.withdrawals) {
+        const { at, version } = withdrawals;
+        const expiresAt = toEpochSeconds(Math.max(...Object.values(at))) + MESSAGE_LIFE;
+        await writeVersion(withdrawalsKey(text), { at, version, expiresAt });
+      }
+      if (suspect && suspect !== before.suspect) await writeVersion(suspectKey(text), suspect);
       if (block && hasChanged(block, before.block)) await writeBlock(block, before.block);
       if (!block && before.block) await blocks.remove(before.block);
       if (before.suspect && !suspect) await remove({ list: memory, sk: suspectKey(text) });

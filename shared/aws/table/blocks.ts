@@ -30,6 +30,7 @@ const ownReport = v.object({
   byOperator: v.boolean(),
   leastPrefix: v.number(),
   requestId: v.string(),
+  withdrawnAt: v.exactOptional(v.number()),
 });
 
 /** A block as the table holds it. */

@@ -7,7 +7,7 @@ import {
   UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
-import { type Hold, MODES, type Mode, type Orders, type Undo } from "../../domain/orders.ts";
+import { type Hold, MODES, type Mode, type Orders, type Undo, type Withdrawer } from "../../domain/orders.ts";
 import { type EpochMillis, type Millis, type Seconds, toEpochSeconds } from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { cidr } from "../schemas.ts";
@@ -25,6 +25,8 @@ export type OrderBook = {
   /** Safe to repeat: a newer hold stays. */
   lift(hold: Hold): Promise<void>;
   undo(undo: Undo): Promise<void>;
+  /** A later mark of the same detector replaces the earlier one. */
+  markWithdrawer(withdrawer: Withdrawer): Promise<void>;
   /** Undefined for the deployment's own. */
   setMode(mode: Mode | undefined): Promise<void>;
 };
@@ -50,6 +52,7 @@ const undoItem = v.object({
   requestedAt: v.number(),
   expiresAt: v.number(),
 });
+const withdrawerItem = v.object({ detector: v.string(), until: v.number() });
 const modeItem = v.object({ sk: v.literal("mode"), mode: v.picklist(MODES) });
 
 const holdKey = ({ cidr: { text } }: Pick<Hold, "cidr">) => `hold#${text}`;
@@ -94,6 +97,7 @@ export function createOrderBook(
         unblocks: of("unblocks", countItem)[0]?.unblocks ?? 0,
         holds: of("hold#", holdItem).filter(({ until }) => until * 1000 > now - MAX_FOLD),
         undos: of("undo#", undoItem),
+        withdrawers: of("withdrawer#", withdrawerItem).filter(({ until }) => until * 1000 > now),
         mode: of("mode", modeItem)[0]?.mode,
       };
     },
@@ -144,6 +148,10 @@ export function createOrderBook(
       // For as long as an older message may come back.
       const expiresAt = toEpochSeconds(requestedAt) + MESSAGE_LIFE;
       await put(`undo#${detector}#${requestedAt}`, { detector, since, requestedAt, expiresAt });
+    },
+
+    async markWithdrawer({ detector, until }) {
+      await put(`withdrawer#${detector}`, { detector, until, expiresAt: until });
     },
 
     async setMode(mode) {
