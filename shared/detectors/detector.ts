@@ -132,10 +132,19 @@ function understandOptions(schema: v.GenericSchema, options: Options): unknown {
   throw new NotUnderstoodError(`The parameter ${sentenceOf(issue, "")}`);
 }
 
-/** Nothing of the value: valibot's own message repeats what it received. */
+/** What schemas expect, in plain words. */
+const PLAIN: Readonly<Record<string, string>> = {
+  Array: "a list",
+  Object: "an object",
+  number: "a number",
+  string: "text",
+};
+
+/** Nothing of the value: valibot's own messages repeat it, ours (those of a `check`) do not. */
 function sentenceOf(issue: v.BaseIssue<unknown>, path: string): string {
   const below = v.getDotPath(issue);
   const place = [path, below].filter(Boolean).join(".") || "The document";
   if (issue.received === "undefined") return `${place} was looked for and not found.`;
-  return `${place} was looked for as ${issue.expected ?? issue.type} and is something else.`;
+  const expected = issue.type === "check" ? issue.message : (issue.expected ?? issue.type);
+  return `${place} was looked for as ${PLAIN[expected] ?? expected} and is something else.`;
 }

@@ -6,17 +6,37 @@ export function firstSaid(...values: readonly unknown[]): unknown {
   return values.find((value) => value !== undefined && value !== null && value !== "");
 }
 
+/** What lies at the place, by own properties only; undefined where there is nothing. */
+export function valueAt(document: unknown, ...path: readonly string[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === "object" && value !== null && Object.hasOwn(value, key)
+        ? (value as Record<string, unknown>)[key]
+        : undefined,
+    document,
+  );
+}
+
+/** A field of Elastic's common schema, whose names stand with dots in them or nested. */
+export function fieldOf(document: unknown, name: string): unknown {
+  return firstSaid(valueAt(document, name), valueAt(document, ...name.split(".")));
+}
+
+const isNumber = (value: number | string) =>
+  typeof value === "number" ? Number.isFinite(value) : /^-?\d{1,15}(\.\d{1,15})?$/.test(value);
+
 /** A number, as JSON or as text: templates quote what they fill in. */
-const number = v.union([
-  v.pipe(v.number(), v.finite()),
-  v.pipe(v.string(), v.regex(/^-?\d{1,15}(\.\d{1,15})?$/), v.transform(Number)),
-]);
+const number = v.pipe(
+  v.union([v.number(), v.string()]),
+  v.check(isNumber, "a number"),
+  v.transform(Number),
+);
 
 /** For how many seconds; less than 0, as fail2ban has it, is for ever. */
 export const duration = v.pipe(
   number,
   v.transform((seconds): Seconds => (seconds < 0 ? Number.POSITIVE_INFINITY : Math.ceil(seconds))),
-  v.minValue(1),
+  v.check((seconds) => seconds >= 1, "1 second or more"),
 );
 
 /** Other programs' words for 1 (weak) to 10. */
@@ -50,3 +70,11 @@ export function known<T extends object>(entries: T): { [K in keyof T]?: Exclude<
   const all = Object.entries(entries).filter(([, value]) => value !== undefined);
   return Object.fromEntries(all) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
+
+/** A severity from the priority of an intrusion detection's rule, of which 1 is the worst. */
+export function severityOfPriority(priority: unknown): number | undefined {
+  return priority === 1 ? 8 : priority === 2 ? 5 : typeof priority === "number" ? 3 : undefined;
+}
+
+/** Whole seconds, rounded up: what has less than a second to go is blocked for one. */
+export const atLeastASecond = (seconds: Seconds): Seconds => Math.max(1, Math.ceil(seconds));

@@ -9,18 +9,13 @@ export const fail2ban = createDetector({
     ip: v.unknown(),
     expiryTime: v.optional(duration),
     reason: v.optional(v.string()),
-    jail: v.optional(v.string()),
-    failures: v.optional(v.union([v.number(), v.string()])),
+    jail: v.optional(v.string(), "some jail"),
+    failures: v.optional(v.union([v.number(), v.string()]), "some"),
     action: v.optional(v.picklist(["ban", "unban"]), "ban"),
   }),
-  findings: ({ ip, expiryTime, reason, jail = "", failures = "some", action }) =>
-    action === "unban"
-      ? [{ ip, withdraws: true }]
-      : [
-          {
-            ip,
-            ...known({ seconds: expiryTime }),
-            reason: reason || `fail2ban ${jail}: ${failures} failures`,
-          },
-        ],
+  findings: ({ ip, expiryTime, reason, jail, failures, action }) => {
+    if (action === "unban") return [{ ip, withdraws: true }];
+    const why = reason || `fail2ban ${jail}: ${failures} failures`;
+    return [{ ip, ...known({ seconds: expiryTime }), reason: why }];
+  },
 });
