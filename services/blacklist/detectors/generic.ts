@@ -32,7 +32,7 @@ const OVER = new Set<unknown>([true, "true", "resolved", "recovered"]);
 /** Anything whose sender says where what stands. The address's place may hold one or a list. */
 export const generic = createDetector({
   name: "generic",
-  document: v.union([v.looseObject({}), v.array(v.unknown())]),
+  document: v.looseObject({}),
   options: {
     ip: pointer,
     reason: v.optional(pointer),
