@@ -55,21 +55,21 @@ function parsedLines(text: string): readonly unknown[] {
   const documents: unknown[] = [];
   for (const [line] of text.matchAll(/[^\r\n]+/g)) {
     if (line.trim() === "") continue;
-    const one = parsed(line);
-    const pieces = one === undefined ? objectsOf(line).map(parsed) : [one];
-    documents.push(...pieces);
+    // The whole has been tried.
+    const one = line.length === text.length ? undefined : parsed(line);
+    documents.push(...(one === undefined ? parsedObjects(line) : [one]));
     if (documents.length > MAX_DOCUMENTS) throw tooMany();
   }
   return documents;
 }
 
-/** The objects of a line that has nothing between them; what is left over comes last. */
-function objectsOf(line: string): readonly string[] {
-  const pieces: string[] = [];
+/** The objects of a line that has nothing between them; what is left over is torn. */
+function parsedObjects(line: string): readonly unknown[] {
+  const objects: unknown[] = [];
   let begin = 0;
   let depth = 0;
   let isText = false;
-  for (let at = 0; at < line.length && pieces.length <= MAX_DOCUMENTS; at += 1) {
+  for (let at = 0; at < line.length && objects.length <= MAX_DOCUMENTS; at += 1) {
     const sign = line[at];
     if (isText && sign === "\\") at += 1;
     else if (sign === '"') isText = !isText;
@@ -77,11 +77,10 @@ function objectsOf(line: string): readonly string[] {
     else if (!isText && sign === "}") depth -= 1;
     else continue;
     if (sign !== "}" || isText || depth !== 0) continue;
-    pieces.push(line.slice(begin, at + 1));
+    objects.push(parsed(line.slice(begin, at + 1)));
     begin = at + 1;
   }
-  const rest = line.slice(begin);
-  return rest.trim() === "" ? pieces : [...pieces, rest];
+  return line.slice(begin).trim() === "" ? objects : [...objects, undefined];
 }
 
 /** Undefined where it is no JSON. */

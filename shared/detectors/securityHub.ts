@@ -55,13 +55,10 @@ function actors({ Action, ProductFields }: Parsed, place: string): readonly unkn
   if (Action === undefined || Action === null) return guardDutyActors(ProductFields);
   const connection = valueAt(Action, "NetworkConnectionAction");
   const probes = valueAt(Action, "PortProbeAction", "PortProbeDetails");
-  const parties = [
-    // ASFF says IN; GuardDuty passes its own word on.
-    ...(["IN", "INBOUND"].includes(String(valueAt(connection, "ConnectionDirection")))
-      ? [connection]
-      : []),
-    ...(Array.isArray(probes) ? probes : []),
-  ];
+  const direction = valueAt(connection, "ConnectionDirection");
+  // ASFF says IN; GuardDuty passes its own word on.
+  const isInbound = direction === "IN" || direction === "INBOUND";
+  const parties = [...(isInbound ? [connection] : []), ...(Array.isArray(probes) ? probes : [])];
   const ips = parties.flatMap((party) => {
     const ip = firstSaid(valueAt(party, "RemoteIpDetails", "IpAddressV4"));
     return ip === undefined ? [] : [ip];

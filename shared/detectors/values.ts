@@ -6,6 +6,11 @@ export function firstSaid(...values: readonly unknown[]): unknown {
   return values.find((value) => value !== undefined && value !== null && value !== "");
 }
 
+/** The first that is text and says something. */
+export function firstText(...values: readonly unknown[]): string | undefined {
+  return values.find((value): value is string => typeof value === "string" && value !== "");
+}
+
 /** What lies at the place, by own properties only; undefined where there is nothing. */
 export function valueAt(document: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>(

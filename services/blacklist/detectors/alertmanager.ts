@@ -1,6 +1,12 @@
 import * as v from "valibot";
 import { createDetector, NotUnderstoodError, ofEach } from "../../../shared/detectors/detector.ts";
-import { firstSaid, known, severityOf, valueAt } from "../../../shared/detectors/values.ts";
+import {
+  firstSaid,
+  firstText,
+  known,
+  severityOf,
+  valueAt,
+} from "../../../shared/detectors/values.ts";
 
 /** Labels that name an attacker. `instance` is none of them: it is whom the alert is about, the victim. */
 const LABELS = ["src_ip", "source_ip", "ip", "client_ip", "remote_ip"];
@@ -35,9 +41,9 @@ export const createAlertmanager = (name: string) =>
           throw new NotUnderstoodError(`${place}.labels: no ${listOf(names)} was found.`);
         }
         if (status === "resolved") return [{ ip, withdraws: true }];
-        const why = firstSaid(valueAt(annotations, "summary"), valueAt(labels, "alertname"));
+        const why = firstText(valueAt(annotations, "summary"), valueAt(labels, "alertname"));
         const severity = severityOf(valueAt(labels, "severity"));
-        return [{ ip, ...known({ severity }), reason: String(why ?? name) }];
+        return [{ ip, ...known({ severity }), reason: why ?? name }];
       }),
   });
 

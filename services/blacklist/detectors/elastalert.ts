@@ -4,6 +4,7 @@ import {
   duration,
   fieldOf,
   firstSaid,
+  firstText,
   known,
   severityOf,
 } from "../../../shared/detectors/values.ts";
@@ -19,9 +20,9 @@ export const elastalert = createDetector({
     if (ip === undefined) {
       throw new NotUnderstoodError("The document: no ip, src_ip or source.ip was found.");
     }
-    const why = firstSaid(match.reason, match.rule_name, fieldOf(match, "rule.name"));
+    const why = firstText(match.reason, match.rule_name, fieldOf(match, "rule.name"));
     const severity = severityOf(match.severity);
     const seconds = expiryTime ?? undefined;
-    return [{ ip, ...known({ seconds, severity }), reason: String(why ?? "ElastAlert") }];
+    return [{ ip, ...known({ seconds, severity }), reason: why ?? "ElastAlert" }];
   },
 });

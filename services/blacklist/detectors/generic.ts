@@ -7,6 +7,7 @@ import {
 import {
   duration,
   firstSaid,
+  firstText,
   known,
   severityOf,
   valueAt,
@@ -58,8 +59,7 @@ export const generic = createDetector({
     const seconds =
       time === undefined ? undefined : understand(duration, time, options.expiryTime?.join("."));
     const severity = severityOf(at(options.severity));
-    const why = at(options.reason);
-    const reason = typeof why === "string" ? why : undefined;
+    const reason = firstText(at(options.reason));
     return ips.map((ip) => ({ ip, ...known({ seconds, severity, reason }) }));
   },
 });

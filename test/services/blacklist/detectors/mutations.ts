@@ -7,7 +7,10 @@ type Parent = Record<string | number, Json>;
 
 /** What a field may turn into, its text emptied among the rest. */
 const retyped = (value: Json): fc.Arbitrary<Json> =>
-  fc.constantFrom(null, "", " ", 0, 42, true, [], {}, [value], { value }, String(value), [null]);
+  fc.constantFrom(null, "", " ", 0, 42, true, [], {}, [value], { value }, String(value), [null], {
+    toString: 1,
+    valueOf: 1,
+  });
 
 /**
  * The document with one field removed, retyped, emptied, moved or copied. What moves keeps its name and
