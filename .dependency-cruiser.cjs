@@ -11,6 +11,15 @@ module.exports = {
       to: { pathNot: "^(shared/domain/|node_modules/ipaddr\\.js/)" },
     },
     {
+      name: "detectors-are-pure",
+      comment: "What a detector says follows from its document alone.",
+      severity: "error",
+      from: { path: "^(shared|services/blacklist)/detectors/" },
+      to: {
+        pathNot: "^(shared/domain/|(shared|services/blacklist)/detectors/|node_modules/valibot/)",
+      },
+    },
+    {
       name: "adapters-do-not-know-services",
       severity: "error",
       from: { path: "^shared/aws/" },

@@ -1,0 +1,65 @@
+import * as v from "valibot";
+import {
+  createDetector,
+  NotUnderstoodError,
+  understand,
+} from "../../../shared/detectors/detector.ts";
+import {
+  duration,
+  firstSaid,
+  firstText,
+  known,
+  severityOf,
+  valueAt,
+} from "../../../shared/detectors/values.ts";
+
+const POINTER = /^(\/([^~/\p{Cc}]|~[01])*)+$/u;
+
+/** A JSON pointer (RFC 6901) as the keys on its way. */
+const pointer = v.pipe(
+  v.string(),
+  v.check((text) => text.length <= 256 && POINTER.test(text), "a JSON pointer such as /alert/ip"),
+  v.transform((text) =>
+    text
+      .split("/")
+      .slice(1)
+      .map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")),
+  ),
+);
+
+/** Other programs' words for what is over. */
+const OVER = new Set<unknown>([true, "true", "resolved", "recovered"]);
+
+/** Anything whose sender says where what stands. The address's place may hold one or a list. */
+export const generic = createDetector({
+  name: "generic",
+  document: v.looseObject({}),
+  options: {
+    ip: pointer,
+    reason: v.optional(pointer),
+    severity: v.optional(pointer),
+    expiryTime: v.optional(pointer),
+    /** Where it stands whether the detector takes its report back. */
+    withdraw: v.optional(pointer),
+  },
+  findings: (document, options) => {
+    const at = (path: readonly string[] | undefined) =>
+      path && firstSaid(valueAt(document, ...path));
+    const found = valueAt(document, ...options.ip);
+    if (found === undefined || found === null) {
+      throw new NotUnderstoodError(`${options.ip.join(".")} was looked for and not found.`);
+    }
+    // Loops of Mustache leave empty ones behind.
+    const ips = (Array.isArray(found) ? found : [found]).filter((ip) => ip !== "");
+    const over = at(options.withdraw);
+    if (OVER.has(typeof over === "string" ? over.toLowerCase() : over)) {
+      return ips.map((ip) => ({ ip, withdraws: true }));
+    }
+    const time = at(options.expiryTime);
+    const seconds =
+      time === undefined ? undefined : understand(duration, time, options.expiryTime?.join("."));
+    const severity = severityOf(at(options.severity));
+    const reason = firstText(at(options.reason));
+    return ips.map((ip) => ({ ip, ...known({ seconds, severity, reason }) }));
+  },
+});

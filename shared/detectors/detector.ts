@@ -1,0 +1,150 @@
+import * as v from "valibot";
+import type { Seconds } from "../domain/time.ts";
+
+/** What a detector says of one address. */
+export type Finding = {
+  /** As the detector wrote it; judged later like any `ip`. */
+  readonly ip: unknown;
+  /** It takes its own report back. */
+  readonly withdraws?: boolean;
+  /**
+   * How long it wants the block, from now on: whole seconds, at least 1, or Infinity for ever, which is cut
+   * to what the caller may. The deployment's own time where absent.
+   */
+  readonly seconds?: Seconds;
+  /** 1 to 10, whole; the deployment's default where absent. */
+  readonly severity?: number;
+  /** May be long or empty; put in one line later like any `reason`. */
+  readonly reason?: string;
+};
+
+/** Why one part of a group says nothing: the others count all the same. */
+export type Misunderstanding = { readonly notUnderstood: string };
+
+/** The further parameters of the request, as they stand in its query string. */
+export type Options = Readonly<Record<string, unknown>>;
+
+/** Takes what one program sends apart. Pure: the same document says the same. */
+export type Detector = {
+  readonly name: string;
+  /** Nothing where it is understood and there is nobody to block. @throws NotUnderstoodError */
+  readonly findings: (
+    document: unknown,
+    options: Options,
+  ) => readonly (Finding | Misunderstanding)[];
+};
+
+/**
+ * The document, or an option, is not what the detector sends. The message is one sentence that names what
+ * was looked for and where; it holds nothing of the document's values, which may be secret.
+ */
+export class NotUnderstoodError extends Error {
+  override readonly name = "NotUnderstoodError";
+}
+
+type Schema = v.GenericSchema<unknown, unknown>;
+
+const NO_OPTIONS = v.strictObject({});
+
+/**
+ * A detector, from the shape of its documents and of its options, both strict about what they need and
+ * about nothing else.
+ *
+ * @example
+ *   export const zeek = createDetector({
+ *     name: "zeek",
+ *     document: v.object({ note: v.string(), src: v.unknown() }),
+ *     findings: ({ note, src }) => [{ ip: src, reason: `Zeek ${note}` }],
+ *   });
+ */
+export function createDetector<
+  Document extends Schema,
+  Own extends v.ObjectEntries = Record<never, never>,
+>(parts: {
+  readonly name: string;
+  readonly document: Document;
+  /** The entries of the options that it takes; it takes no other. */
+  readonly options?: Own;
+  readonly findings: (
+    document: v.InferOutput<Document>,
+    options: v.InferOutput<v.StrictObjectSchema<Own, undefined>>,
+  ) => readonly (Finding | Misunderstanding)[];
+}): Detector {
+  const { name, document: schema, options: entries, findings } = parts;
+  const own = entries ? v.strictObject(entries) : NO_OPTIONS;
+  return {
+    name,
+    findings: (document, options) =>
+      findings(
+        understand(schema, document),
+        understandOptions(own, options) as v.InferOutput<v.StrictObjectSchema<Own, undefined>>,
+      ),
+  };
+}
+
+/** What the value says, by the schema. @throws NotUnderstoodError that names the place, below `path` */
+export function understand<S extends Schema>(
+  schema: S,
+  value: unknown,
+  path = "",
+): v.InferOutput<S> {
+  const { success, output, issues } = v.safeParse(schema, value);
+  if (success) return output;
+  throw new NotUnderstoodError(sentenceOf(issues[0], path));
+}
+
+/**
+ * Takes each part of a group by itself: a bad one must not cost the others.
+ *
+ * @throws NotUnderstoodError where none of them is understood
+ */
+export function ofEach<S extends Schema>(
+  group: readonly unknown[],
+  path: string,
+  schema: S,
+  findings: (part: v.InferOutput<S>, path: string) => readonly (Finding | Misunderstanding)[],
+): readonly (Finding | Misunderstanding)[] {
+  const parts = group.map((part, index) => {
+    const place = `${path}.${index}`;
+    try {
+      return findings(understand(schema, part, place), place);
+    } catch (error) {
+      if (!(error instanceof NotUnderstoodError)) throw error;
+      return error;
+    }
+  });
+  const [first] = parts;
+  if (first instanceof NotUnderstoodError && parts.every((part) => part instanceof Error)) {
+    throw first;
+  }
+  return parts.flatMap((part) =>
+    part instanceof NotUnderstoodError ? [{ notUnderstood: part.message }] : part,
+  );
+}
+
+function understandOptions(schema: v.GenericSchema, options: Options): unknown {
+  const { success, output, issues } = v.safeParse(schema, options);
+  if (success) return output;
+  const [issue] = issues;
+  // A name that is not known is the caller's own text, and is not repeated.
+  if (issue.expected === "never")
+    throw new NotUnderstoodError("The request has a parameter that this detector does not take.");
+  throw new NotUnderstoodError(`The parameter ${sentenceOf(issue, "")}`);
+}
+
+/** What schemas expect, in plain words. */
+const PLAIN: Readonly<Record<string, string>> = {
+  Array: "a list",
+  Object: "an object",
+  number: "a number",
+  string: "text",
+};
+
+/** Nothing of the value: valibot's own messages repeat it, ours (those of a `check`) do not. */
+function sentenceOf(issue: v.BaseIssue<unknown>, path: string): string {
+  const below = v.getDotPath(issue);
+  const place = [path, below].filter(Boolean).join(".") || "The document";
+  if (issue.received === "undefined") return `${place} was looked for and not found.`;
+  const expected = issue.type === "check" ? issue.message : (issue.expected ?? issue.type);
+  return `${place} was looked for as ${PLAIN[expected] ?? expected} and is something else.`;
+}
