@@ -2,14 +2,15 @@ import middy from "@middy/core";
 import httpRouter, { type Route } from "@middy/http-router";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Tokens } from "../../shared/aws/tokens.ts";
+import { detectorNamed, takeAlerts } from "./alerts.ts";
 import type { Access } from "./authenticate.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { block, blockAll } from "./block.ts";
-import { type Answer, authenticated, errorAnswers, notFound, shape } from "./http.ts";
+import { type Answer, authenticated, type Call, errorAnswers, notFound, shape } from "./http.ts";
 import { list } from "./list.ts";
 import { setMode } from "./mode.ts";
+import { release } from "./release.ts";
 import type { Fields } from "./request.ts";
-import { unblock } from "./unblock.ts";
 import { undo } from "./undo.ts";
 
 /** The endpoint: its routes, and who may call them. */
@@ -18,9 +19,11 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
     access: Access,
     handle: (fields: Fields, request: Request, blacklist: Blacklist) => Promise<Answer>,
   ) =>
-    authenticated(tokens, access, blacklist, clock, (fields, request) =>
+    authenticated(tokens, access, blacklist, clock, ({ fields, request }) =>
       handle(fields, request, blacklist),
     );
+  const alerts = ({ fields, documents, request, detector }: Call) =>
+    takeAlerts(detectorNamed(detector), documents, fields, request, blacklist);
   const report: typeof block = (fields, request) =>
     "ips" in fields ? blockAll(fields, request, blacklist) : block(fields, request, blacklist);
   const health = async () => shape({ status: 200, body: { status: "ok" } });
@@ -30,7 +33,18 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
     { method: "GET", path: "/health", handler: health },
     { method: "GET", path: "/blacklistip", handler: talk },
     { method: "POST", path: "/blacklistip", handler: route({ role: "detector" }, report) },
-    { method: "DELETE", path: "/blacklistip", handler: route({ role: "operator" }, unblock) },
+    { method: "DELETE", path: "/blacklistip", handler: route({ role: "detector" }, release) },
+    {
+      method: "POST",
+      path: "/alerts/{detector}",
+      handler: authenticated(
+        tokens,
+        { role: "detector", hasDocuments: true },
+        blacklist,
+        clock,
+        alerts,
+      ),
+    },
     { method: "GET", path: "/blacklist", handler: route({ role: "reader" }, list) },
     { method: "DELETE", path: "/blacklist", handler: route({ role: "operator" }, undo) },
     { method: "PUT", path: "/mode", handler: route({ role: "operator" }, setMode) },

@@ -5,7 +5,8 @@ import { type Caller, isWelcome, may, type Role } from "../../shared/domain/call
 import type { Cidr } from "../../shared/domain/cidr.ts";
 import { type EpochMillis, isExpired } from "../../shared/domain/time.ts";
 import type { Measure } from "./blacklist.ts";
-import { checkSize, KNOWN_CALLER, parseBody, UNKNOWN_CALLER } from "./body.ts";
+import { bytesOf, checkSize, KNOWN_CALLER, parseBody, UNKNOWN_CALLER } from "./body.ts";
+import { documentsOf } from "./documents.ts";
 import { forbidden, forbiddenSource, Refusal, unauthorized, unavailable } from "./errors.ts";
 import { allFields, type Fields, queryFields } from "./request.ts";
 import { isSigned, signerOf } from "./signature.ts";
@@ -15,9 +16,16 @@ export type Access = {
   readonly role: Role;
   /** The talk's call: detectors may name their token in the query string. */
   readonly isTokenInQuery?: boolean;
+  /** The body is a detector's own, for whose token it has no room. */
+  readonly hasDocuments?: boolean;
 };
 
-export type Authenticated = { readonly fields: Fields; readonly caller: Caller };
+export type Authenticated = {
+  readonly fields: Fields;
+  readonly caller: Caller;
+  /** What a body of the detector's own holds; none elsewhere. */
+  readonly documents: readonly unknown[];
+};
 
 /**
  * Who calls, and with what parameters. The caller is recognised by the first of these that the request
@@ -48,11 +56,15 @@ export async function authenticate(
     });
   const welcome = (caller: Caller | undefined) => admitted(caller, access.role, source, now);
   const known = async (caller: Caller): Promise<Authenticated> => {
-    checkSize(event, KNOWN_CALLER);
-    return naming(caller, async () => ({
-      caller,
-      fields: allFields(query, await parseBody(event)),
-    }));
+    return naming(caller, async () => {
+      if (access.hasDocuments) {
+        const { "content-encoding": encoding } = event.headers;
+        const documents = await documentsOf(bytesOf(event), encoding);
+        return { caller, fields: query, documents };
+      }
+      checkSize(event, KNOWN_CALLER);
+      return { caller, fields: allFields(query, await parseBody(event)), documents: [] };
+    });
   };
 
   const query = queryFields(event);
@@ -70,11 +82,12 @@ export async function authenticate(
     if (!access.isTokenInQuery) throw unauthorized();
     return known(welcome(detector(await lookUp(tokens.callerOf(query.accessToken)))));
   }
-  if (!event.body) throw unauthorized();
+  if (!event.body || access.hasDocuments) throw unauthorized();
   checkSize(event, UNKNOWN_CALLER);
   const fields = allFields(query, await parseBody(event));
   if (typeof fields.accessToken !== "string") throw unauthorized();
-  return { caller: welcome(detector(await lookUp(tokens.callerOf(fields.accessToken)))), fields };
+  const caller = welcome(detector(await lookUp(tokens.callerOf(fields.accessToken))));
+  return { caller, fields, documents: [] };
 }
 
 /** Other callers' tokens may be in the header only: they are worth more. */

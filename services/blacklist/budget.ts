@@ -11,8 +11,16 @@ import { within } from "./within.ts";
 export type Spent = { readonly granted: number; readonly refusal?: Refusal };
 
 export type Budget = {
-  /** Never throws: a failing store must not turn blocks away. */
-  spend(caller: Caller, count: number, now: EpochMillis): Promise<Spent>;
+  /**
+   * Never throws: a failing store must not turn blocks away. Withdrawals are taken however many blocks are
+   * in force.
+   */
+  spend(
+    caller: Caller,
+    count: number,
+    now: EpochMillis,
+    what?: "blocks" | "withdrawals",
+  ): Promise<Spent>;
   /** What could not be queued costs nothing. */
   giveBack(caller: Caller, count: number, now: EpochMillis): void;
 };
@@ -121,13 +129,13 @@ export function createBudget(
   }
 
   return {
-    async spend(caller, count, now) {
+    async spend(caller, count, now, what = "blocks") {
       if (count === 0) return { granted: 0 };
       const share = shareOf(caller, now);
       const missing = share.isSpent ? 0 : Math.max(0, count - share.left);
-      const isFull = share.full !== undefined && now < share.full.until;
+      const isFull = what === "blocks" && share.full !== undefined && now < share.full.until;
       if (!isFull && (missing > 0 || share.full)) await grant(caller, share, missing, now);
-      if (share.full) return { granted: 0, refusal: share.full.refusal };
+      if (what === "blocks" && share.full) return { granted: 0, refusal: share.full.refusal };
       const granted = Math.min(count, share.left);
       share.left -= granted;
       if (granted === count) return { granted };

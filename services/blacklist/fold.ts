@@ -75,7 +75,11 @@ export function createFold(
     },
 
     /** Sends a message that folds into none. @throws QueueUnavailableError */
-    async send(message: BlockMessage, orders: Standing, lane: Lane): Promise<BlockMessage> {
+    async send<M extends BlockMessage | WithdrawMessage>(
+      message: M,
+      orders: Standing,
+      lane: Lane,
+    ): Promise<M> {
       const sent = counted(message, orders);
       await queue.send(sent, deduplicationId(sent, orders), lane);
       remember(sent, orders);
@@ -83,11 +87,11 @@ export function createFold(
     },
 
     /** As `send` for each message; undefined in the place of one that the queue could not take. */
-    async sendAll(
-      messages: readonly (BlockMessage | WithdrawMessage)[],
+    async sendAll<M extends BlockMessage | WithdrawMessage>(
+      messages: readonly M[],
       orders: Standing,
       lane: Lane,
-    ): Promise<(BlockMessage | WithdrawMessage | undefined)[]> {
+    ): Promise<(M | undefined)[]> {
       const outgoing = messages.map((message) => counted(message, orders));
       const stored = await queue.sendAll(
         outgoing.map((message) => ({
@@ -164,10 +168,7 @@ function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orde
  * @param orders those that stand; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
-export function deduplicationId(
-  message: BlockMessage | WithdrawMessage,
-  orders: Standing,
-): string {
+export function deduplicationId(message: BlockMessage | WithdrawMessage, orders: Standing): string {
   if (message.kind === "withdraw" || orders === undefined || isWithdrawers(message, orders)) {
     return message.requestId;
   }

@@ -15,22 +15,39 @@ export type Answer = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
+/** A call of a caller that is recognised. */
+export type Call = {
+  readonly fields: Fields;
+  readonly documents: readonly unknown[];
+  readonly request: Request;
+  /** The part of the path that its pattern leaves open. */
+  readonly detector: string | undefined;
+};
+
 /** A route for callers who are recognised, and whose role is enough. */
 export function authenticated(
   tokens: Tokens,
   access: Access,
   { sources, measure }: Pick<Blacklist, "sources" | "measure">,
   clock: () => number,
-  handle: (fields: Fields, request: Request) => Promise<Answer>,
+  handle: (call: Call) => Promise<Answer>,
 ) {
   return async (event: APIGatewayProxyEventV2): Promise<APIGatewayProxyStructuredResultV2> => {
     const now = clock();
     const { sourceIp, gatewayRequestId } = originOf(event);
     const source = sources.addressOf(sourceIp);
-    const { fields, caller } = await authenticate(event, access, { tokens, measure }, source, now);
+    const { fields, documents, caller } = await authenticate(
+      event,
+      access,
+      { tokens, measure },
+      source,
+      now,
+    );
     const trace = { sourceIp, gatewayRequestId, caller: caller.name };
     const noted = sources.note(sourceIp, now);
-    const answer = await naming(caller, () => handle(fields, { caller, source, now, trace }));
+    const request = { caller, source, now, trace };
+    const detector = event.pathParameters?.detector;
+    const answer = await naming(caller, () => handle({ fields, documents, request, detector }));
     await noted;
     return shape(answer);
   };
@@ -45,7 +62,9 @@ function originOf({ requestContext }: APIGatewayProxyEventV2) {
 export function notFound(routes: readonly { readonly method: string; readonly path: string }[]) {
   return ({ path }: { path: string }): never => {
     const plain = path.length > 1 ? path.replace(/\/$/, "") : path;
-    const methods = routes.filter((route) => route.path === plain).map(({ method }) => method);
+    const isIt = (pattern: string) =>
+      new RegExp(`^${pattern.replace(/\{\w+\}/g, "[^/]+")}$`).test(plain);
+    const methods = routes.filter((route) => isIt(route.path)).map(({ method }) => method);
     if (methods.length === 0) throw new Refusal(404, "not_found", "There is no such path.");
     const allow = methods.join(", ");
     throw new Refusal(405, "method_not_allowed", `This path takes ${allow}.`, { allow });

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
-import type { BlockMessage } from "../../shared/aws/queue.ts";
+import type { BlockMessage, WithdrawMessage } from "../../shared/aws/queue.ts";
+import type { Finding } from "../../shared/detectors/detector.ts";
 import { asReport } from "../../shared/domain/caller.ts";
 import { BITS, type Cidr, contains } from "../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
 import { type Hold, holdOver, type Orders } from "../../shared/domain/orders.ts";
-import { toEpochSeconds } from "../../shared/domain/time.ts";
+import { type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { type Fields, numberOf, reasonOf, reportableAddressOf } from "./request.ts";
 
@@ -13,7 +14,14 @@ const DEFAULT_SEVERITY = 5;
 /** An address that is not to be blocked, and why. */
 export type Ignored = { readonly kind: "ignored"; readonly cidr: string; readonly why: string };
 
-type Judge = (ip: unknown) => BlockMessage | Ignored;
+/** How a caller wants an address to be blocked. */
+export type Terms = {
+  readonly seconds: Seconds;
+  readonly severity: number;
+  readonly reason: string;
+};
+
+type Judge = (ip: unknown, terms: () => Terms) => BlockMessage | Ignored;
 
 /**
  * What tells of an address whether it may be reported: the message to queue, or why it is ignored. What
@@ -22,13 +30,9 @@ type Judge = (ip: unknown) => BlockMessage | Ignored;
  * @returns a function that throws Refusal
  */
 export async function createJudge(
-  fields: Fields,
   orders: Orders | undefined,
   request: Request,
-  blacklist: Pick<
-    Blacklist,
-    "neverBlock" | "sources" | "log" | "expirySeconds" | "maxExpirySeconds"
-  >,
+  blacklist: Pick<Blacklist, "neverBlock" | "sources" | "log">,
 ): Promise<Judge> {
   const { caller, source, now } = request;
   const [neverBlock, recent] = await Promise.all([
@@ -37,12 +41,10 @@ export async function createJudge(
   ]);
   // Operators' reports are under no hold.
   const holds = caller.role === "operator" ? [] : (orders?.holds ?? []);
-  let common: ReturnType<typeof commonOf> | undefined;
 
-  return (ip) => {
+  return (ip, terms) => {
     const cidr = reportableAddressOf(ip, caller);
-    common ??= commonOf(fields, blacklist);
-    const { seconds, severity, reason } = common;
+    const { seconds, severity, reason } = terms();
     const why = contains(cidr, source)
       ? "the caller's own address"
       : (protectedBy(neverBlock, cidr)?.why ?? whyTooWide(cidr, recent, holds, request));
@@ -67,11 +69,38 @@ export async function createJudge(
   };
 }
 
+/** The withdrawal of what the caller itself has reported of an address. @throws Refusal */
+export function withdrawalOf(ip: unknown, { caller, now }: Request): WithdrawMessage {
+  const cidr = reportableAddressOf(ip, caller);
+  const requestId = randomUUID();
+  return { kind: "withdraw", cidr, detector: caller.name, withdrawnAt: now, requestId };
+}
+
+type Times = Pick<Blacklist, "expirySeconds" | "maxExpirySeconds">;
+
+/** The terms of a request of ours. @returns a function that looks once, and throws Refusal */
+export function termsOf(fields: Fields, times: Times): () => Terms {
+  let terms: Terms | undefined;
+  return () => {
+    terms ??= readTerms(fields, times);
+    return terms;
+  };
+}
+
+/** What a detector found, in its own words: a time past the limit is cut, as the detector cannot know it. */
+export function termsOfFinding(
+  { seconds, severity = DEFAULT_SEVERITY, reason }: Finding,
+  { expirySeconds, maxExpirySeconds }: Times,
+): Terms {
+  return {
+    seconds: Math.min(seconds ?? expirySeconds, maxExpirySeconds),
+    severity,
+    reason: reasonOf({ reason }),
+  };
+}
+
 /** @throws Refusal */
-function commonOf(
-  fields: Fields,
-  { expirySeconds, maxExpirySeconds }: Pick<Blacklist, "expirySeconds" | "maxExpirySeconds">,
-) {
+function readTerms(fields: Fields, { expirySeconds, maxExpirySeconds }: Times): Terms {
   const seconds = numberOf(fields, "expiryTime", {
     min: 1,
     max: maxExpirySeconds,

@@ -1,4 +1,4 @@
-import type { Block } from "../../shared/domain/block.ts";
+import { type Block, wantingOf } from "../../shared/domain/block.ts";
 import { type Cidr, type Family, WIDEST_PREFIX, widen } from "../../shared/domain/cidr.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
@@ -119,7 +119,7 @@ function describeBlock(
     severity,
     strikes,
     hits,
-    detectors: Object.keys(reports),
+    detectors: wantingOf(reports),
     reason,
     firstSeenAt,
     lastSeenAt,

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
+import pLimit from "p-limit";
 import * as v from "valibot";
 import { isBlockable } from "../domain/cidr.ts";
 import { cidr } from "./schemas.ts";
@@ -96,6 +97,9 @@ export type Outgoing = {
 /** @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html */
 const MAX_BATCH = 10;
 
+/** Batches on their way at a time: SQS takes 300 calls a second for one message group. */
+const PARALLEL_BATCHES = 8;
+
 export type QueueConfig = {
   readonly url: string;
   readonly list: string;
@@ -131,7 +135,10 @@ export function createQueue(sqs: SQSClient, { url, list, shards }: QueueConfig):
       const batches = Array.from({ length: Math.ceil(entries.length / MAX_BATCH) }, (_, index) =>
         entries.slice(index * MAX_BATCH, (index + 1) * MAX_BATCH),
       );
-      const results = batches.map((batch) => sendBatch(batch).catch(() => batch.map(() => false)));
+      const limit = pLimit(PARALLEL_BATCHES);
+      const results = batches.map((batch) =>
+        limit(() => sendBatch(batch).catch(() => batch.map(() => false))),
+      );
       return (await Promise.all(results)).flat();
     },
   };

@@ -1,0 +1,273 @@
+import {
+  type BlockMessage,
+  type Lane,
+  MAX_COUNT,
+  type WithdrawMessage,
+} from "../../shared/aws/queue.ts";
+import type { Caller } from "../../shared/domain/caller.ts";
+import type { Orders } from "../../shared/domain/orders.ts";
+import type { Blacklist, Request } from "./blacklist.ts";
+import { Refusal, unavailable } from "./errors.ts";
+import type { Answer } from "./http.ts";
+import { createJudge, type Ignored, type Terms, withdrawalOf } from "./judge.ts";
+
+/** What a caller says of one address, or why that is not understood. */
+export type Said =
+  | { readonly kind: "report"; readonly ip: unknown; readonly terms: () => Terms }
+  | { readonly kind: "withdrawal"; readonly ip: unknown }
+  | { readonly kind: "refused"; readonly refusal: Refusal };
+
+type Message = BlockMessage | WithdrawMessage;
+
+/** What is to be done about what was said. */
+type Decided =
+  | { readonly kind: "refused"; readonly ip?: unknown; readonly refusal: Refusal }
+  | Ignored
+  | { readonly kind: "folded"; readonly message: BlockMessage }
+  | { readonly kind: "fresh"; readonly message: Message };
+
+/** What is answered for one address. */
+type Outcome =
+  | { readonly status: "queued"; requestId: string; cidr: string; expiresAt?: number }
+  | { readonly status: "ignored"; cidr: string; reason: string }
+  | { readonly status: "refused"; ip?: unknown; error: { code: string; message: string } };
+
+const laneOf = ({ role }: Caller): Lane => (role === "operator" ? "operators" : "detectors");
+
+/**
+ * Takes what is said of one address.
+ *
+ * @throws Refusal, QueueUnavailableError
+ */
+export async function takeOne(said: Said, request: Request, blacklist: Blacklist): Promise<Answer> {
+  const { fold } = blacklist;
+  const orders = await blacklist.orders.current();
+  const [decided] = await decide([said], orders, request, blacklist);
+  if (!decided || decided.kind === "refused") throw decided?.refusal;
+  if (decided.kind === "ignored") return { status: 200, body: ignored(decided, request) };
+  const { kind, message } = decided;
+  if (kind === "folded") return { status: 202, body: queued(message) };
+  try {
+    if (message.kind === "withdraw") await letWithdraw(request.caller, orders, blacklist);
+    const sent = await fold.send(message, orders, laneOf(request.caller));
+    logQueued([sent], request, blacklist);
+    return { status: 202, body: queued(sent) };
+  } catch (error) {
+    giveBack([message], request, blacklist);
+    throw error;
+  }
+}
+
+/**
+ * Takes what is said of many addresses. Each is judged by itself, so that one bad address does not cost
+ * the others: the answer is 2xx as soon as one could be taken, and names what became of each, in the order
+ * of the request.
+ *
+ * @throws Refusal where the queue took none of the good ones
+ */
+export async function takeAll(
+  said: readonly Said[],
+  request: Request,
+  blacklist: Blacklist,
+): Promise<Answer> {
+  const { fold, orders: standingOrders, log } = blacklist;
+  const orders = await standingOrders.current();
+  const decided = await decide(said, orders, request, blacklist);
+  const fresh = [...new Set(decided.flatMap((one) => (one.kind === "fresh" ? [one.message] : [])))];
+  if (fresh.some(({ kind }) => kind === "withdraw")) {
+    await letWithdraw(request.caller, orders, blacklist);
+  }
+  const answers = await fold.sendAll(fresh, orders, laneOf(request.caller));
+  const sent = new Map(fresh.map((message, index) => [message, answers[index]]));
+  const taken = answers.flatMap((answer) => answer ?? []);
+  logQueued(taken, request, blacklist);
+  const untaken = fresh.filter((message) => sent.get(message) === undefined);
+  if (untaken.length > 0) {
+    giveBack(untaken, request, blacklist);
+    const isAny = decided.some(({ kind }) => kind === "folded") || taken.length > 0;
+    if (!isAny) throw unavailable("The queue cannot take it now.");
+    log.error("The queue did not take all addresses", { untaken: untaken.length });
+  }
+  const results = decided.map((one): Outcome => {
+    if (one.kind === "refused") return refused(one.ip, one.refusal);
+    if (one.kind === "ignored") return ignored(one, request);
+    const message = one.kind === "folded" ? one.message : sent.get(one.message);
+    return message
+      ? queued(message)
+      : refused(one.message.cidr.text, unavailable("The queue cannot take it now."));
+  });
+  return answerAll(decided, results, request, blacklist);
+}
+
+/** The answer to many: 2xx where anything could be taken, else why not. */
+function answerAll(
+  decided: readonly Decided[],
+  results: readonly Outcome[],
+  { trace }: Request,
+  { log, measure }: Blacklist,
+): Answer {
+  const refusals = decided.flatMap((one) => (one.kind === "refused" ? [one.refusal] : []));
+  const spent = refusals.find(({ status }) => status !== 400);
+  if (refusals.length > 0) {
+    const codes = Object.groupBy(refusals, ({ code }) => code);
+    const counts = Object.entries(codes).map(([code, all]) => [code, all?.length]);
+    log.info("Refused", { ...trace, codes: Object.fromEntries(counts) });
+  }
+  if (spent?.status === 429) measure("OverBudget");
+  const statuses = new Set(results.map(({ status }) => status));
+  if (statuses.has("queued")) return { status: 202, body: { results } };
+  const why = spent ?? refusals[0];
+  if (statuses.has("ignored") || !why) return { status: 200, body: { results } };
+  const { status, code, message, headers } = why;
+  return { status, headers, body: { error: { code, message }, results } };
+}
+
+/**
+ * What is to be done about each of the addresses. What folds costs nothing, and what is ignored costs as
+ * much as what is queued: otherwise a detector could search for what is never blocked.
+ */
+async function decide(
+  said: readonly Said[],
+  orders: Orders | undefined,
+  request: Request,
+  blacklist: Blacklist,
+): Promise<readonly Decided[]> {
+  const { fold, log } = blacklist;
+  const judge = await createJudge(orders, request, blacklist);
+  const judged = said.map((one): Exclude<Decided, { kind: "folded" }> => {
+    try {
+      if (one.kind === "refused") return one;
+      if (one.kind === "withdrawal")
+        return { kind: "fresh", message: withdrawalOf(one.ip, request) };
+      const answer = judge(one.ip, one.terms);
+      return answer.kind === "ignored" ? answer : { kind: "fresh", message: answer };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return { kind: "refused", ip: "ip" in one ? one.ip : undefined, refusal: error };
+    }
+  });
+  const together = byAddress(judged);
+  const decided = judged.map((one): Decided => {
+    if (one.kind !== "fresh") return one;
+    const message = together.get(one.message.cidr.text) ?? one.message;
+    const earlier = message.kind === "block" ? fold.earlier(message, orders) : undefined;
+    return earlier ? { kind: "folded", message: earlier } : { kind: "fresh", message };
+  });
+  const refusals = await pay(decided, request, blacklist);
+  return decided.map((one): Decided => {
+    const cost = costOf(one);
+    const refusal = cost === undefined ? undefined : refusals.get(cost);
+    if (refusal) return { kind: "refused", ip: cost, refusal };
+    if (one.kind === "ignored") {
+      log.info("Ignored", { cidr: one.cidr, why: one.why, ...request.trace });
+    }
+    return one;
+  });
+}
+
+/**
+ * One message for each address: the later end and the greater severity of what is reported, and a
+ * withdrawal only where nothing is.
+ */
+function byAddress(judged: readonly Decided[]): ReadonlyMap<string, Message> {
+  const messages = new Map<string, Message>();
+  for (const one of judged) {
+    if (one.kind !== "fresh") continue;
+    const { message } = one;
+    const { text } = message.cidr;
+    const before = messages.get(text);
+    if (!before || before.kind === "withdraw") messages.set(text, message);
+    else if (message.kind === "block") messages.set(text, both(before, message));
+  }
+  return messages;
+}
+
+function both(a: BlockMessage, b: BlockMessage): BlockMessage {
+  const { severity, reason } = b.severity > a.severity ? b : a;
+  const expiresAt = Math.max(a.expiresAt, b.expiresAt);
+  return { ...a, expiresAt, severity, reason, count: Math.min(MAX_COUNT, a.count + b.count) };
+}
+
+/** Spends the caller's budget. @returns the refusals of what it does not cover, by address */
+async function pay(
+  decided: readonly Decided[],
+  { caller, now }: Request,
+  { budget }: Blacklist,
+): Promise<ReadonlyMap<string, Refusal>> {
+  const refusals = new Map<string, Refusal>();
+  const isWithdrawal = (one: Decided) => one.kind === "fresh" && one.message.kind === "withdraw";
+  const spend = async (some: readonly Decided[], what: "blocks" | "withdrawals") => {
+    const costs = [...new Set(some.flatMap((one) => costOf(one) ?? []))];
+    const { granted, refusal } = await budget.spend(caller, costs.length, now, what);
+    if (!refusal) return;
+    // Whoever sends the same group again and again must not be refused the same addresses each time.
+    const begin = now % costs.length;
+    const unpaid = [...costs.slice(begin), ...costs.slice(0, begin)].slice(granted);
+    for (const cost of unpaid) refusals.set(cost, refusal);
+  };
+  await spend(
+    decided.filter((one) => !isWithdrawal(one)),
+    "blocks",
+  );
+  await spend(decided.filter(isWithdrawal), "withdrawals");
+  return refusals;
+}
+
+/** What is paid for: each address once. */
+function costOf(decided: Decided): string | undefined {
+  if (decided.kind === "ignored") return decided.cidr;
+  return decided.kind === "fresh" ? decided.message.cidr.text : undefined;
+}
+
+/** @throws Refusal */
+async function letWithdraw(
+  { name }: Caller,
+  orders: Orders | undefined,
+  { fold }: Pick<Blacklist, "fold">,
+): Promise<void> {
+  await fold.letWithdraw(name, orders).catch((cause) => {
+    throw unavailable("The withdrawal cannot be announced now.", cause);
+  });
+}
+
+/** A queue that is down must not use up the budget of those who try again. */
+function giveBack(
+  untaken: readonly Message[],
+  { caller, now }: Request,
+  { budget }: Blacklist,
+): void {
+  budget.giveBack(caller, new Set(untaken.map(({ cidr }) => cidr.text)).size, now);
+}
+
+/**
+ * A line for each message. A report that folds into one has none: in a storm nearly all do, and the next
+ * message says how many they were.
+ */
+function logQueued(messages: readonly Message[], { trace }: Request, { log }: Blacklist): void {
+  for (const message of messages) {
+    const { cidr, requestId } = message;
+    const line = { cidr: cidr.text, requestId, ...trace };
+    if (message.kind === "withdraw") log.info("Queued a withdrawal", line);
+    else log.info("Queued", { ...line, expiresAt: message.expiresAt, count: message.count });
+  }
+}
+
+function queued(message: Message) {
+  const { requestId, cidr } = message;
+  const answer = { status: "queued" as const, requestId, cidr: cidr.text };
+  return message.kind === "block"
+    ? { ...answer, expiresAt: message.expiresAt }
+    : { ...answer, withdraws: true };
+}
+
+/** What a detector hears of every address that is ignored: why would tell it what is protected. */
+export const PROTECTED = "This address is protected.";
+
+function ignored({ cidr, why }: Ignored, { caller }: Request) {
+  const reason = caller.role === "operator" ? why : PROTECTED;
+  return { status: "ignored" as const, cidr, reason };
+}
+
+function refused(ip: unknown, { code, message }: Refusal) {
+  return { status: "refused" as const, ip, error: { code, message } };
+}
