@@ -8,6 +8,7 @@ import { fail2ban } from "./fail2ban.ts";
 import { falcosidekick } from "./falcosidekick.ts";
 import { generic } from "./generic.ts";
 import { grafana } from "./grafana.ts";
+import { kibana } from "./kibana.ts";
 import { snort } from "./snort.ts";
 import { suricata } from "./suricata.ts";
 import { wazuh } from "./wazuh.ts";
@@ -22,6 +23,7 @@ const ALL: readonly Detector[] = [
   generic,
   grafana,
   guardDuty,
+  kibana,
   securityHub,
   snort,
   suricata,

@@ -10,12 +10,13 @@ import {
 } from "../../../../shared/detectors/detector.ts";
 import { addressOf, mutated } from "./mutations.ts";
 
-/** A document as the detector sends it, and just what it says. */
+/** A document as the detector sends it, and just what it says, or why it is not understood. */
 type Case = {
   readonly what: string;
   readonly options?: Options;
   readonly document: unknown;
-  readonly findings: readonly (Finding | Misunderstanding)[];
+  readonly findings?: readonly (Finding | Misunderstanding)[];
+  readonly refusal?: string;
   /** Whom a changed document may name, where that is more than the findings do. */
   readonly attackers?: readonly string[];
 };
@@ -37,13 +38,15 @@ test("each detector has a fixture, and each fixture a detector", () => {
 describe.each([...detectors.values()])("$name", ({ name, findings }) => {
   const cases = casesOf(name);
 
-  test.each(cases)("$what", ({ document, options = {}, findings: expected }) => {
-    expect(findings(document, options)).toEqual(expected);
+  test.each(cases)("$what", ({ document, options = {}, findings: expected, refusal }) => {
+    const say = () => findings(document, options);
+    if (refusal === undefined) expect(say()).toEqual(expected);
+    else expect(say).toThrow(new NotUnderstoodError(refusal));
   });
 
   test.each(cases)(
     "$what, changed in hundreds of ways, names nobody else and throws nothing else",
-    ({ document, options = {}, findings: expected, attackers }) => {
+    ({ document, options = {}, findings: expected = [], attackers }) => {
       const named = attackers ?? expected.flatMap((one) => ("ip" in one ? [String(one.ip)] : []));
       const known = new Set(named.map((ip) => addressOf(ip) ?? ip));
       fc.assert(

@@ -1,0 +1,24 @@
+import * as v from "valibot";
+import { createDetector, NotUnderstoodError, ofEach } from "../../../shared/detectors/detector.ts";
+import { fieldOf, firstText, known, severityOf } from "../../../shared/detectors/values.ts";
+
+/**
+ * Detection rules of Kibana, through its webhook connector and this body, in which Kibana makes a list of
+ * the alerts by itself (a loop of Mustache would leave a comma too many):
+ *
+ *     {"rule":"{{rule.name}}","alerts":{{{context.alerts.asJSON}}}}
+ */
+export const kibana = createDetector({
+  name: "kibana",
+  document: v.object({ rule: v.optional(v.string()), alerts: v.array(v.unknown()) }),
+  findings: ({ rule, alerts }) =>
+    ofEach(alerts, "alerts", v.looseObject({}), (alert, place) => {
+      const found = fieldOf(alert, "source.ip");
+      if (found === undefined) throw new NotUnderstoodError(`${place}: no source.ip was found.`);
+      const severity = severityOf(fieldOf(alert, "kibana.alert.severity"));
+      const reason = firstText(rule, fieldOf(alert, "kibana.alert.rule.name")) ?? "Kibana";
+      // A field of Elastic's may hold one value or a list.
+      const ips = Array.isArray(found) ? found : [found];
+      return ips.map((ip) => ({ ip, ...known({ severity }), reason }));
+    }),
+});
