@@ -143,14 +143,7 @@ export function decide(
   const lifted: Hold[] = [];
   let { holds } = policy.orders;
   const { block } = known;
-  // A block that has ended is remembered, even where an unblock comes before DynamoDB deletes it.
-  const ended = block && isExpired(block, now) ? block : undefined;
-  let next: Known = {
-    ...known,
-    strikes: Math.max(known.strikes, ended?.strikes ?? 0),
-    score: ended?.score ?? known.score,
-    block: block && { ...block, wake: false },
-  };
+  let next = withEnded({ ...known, block: block && { ...block, wake: false } }, now);
   const replace = (own: Cidr, before: EpochMillis, hold?: Hold) => {
     const isOver = (one: Hold) => one.cidr.text === own.text && one.requestedAt < before;
     lifted.push(...holds.filter(isOver));
@@ -170,10 +163,17 @@ export function decide(
     }
     const current = { ...policy, orders: { ...policy.orders, holds } };
     const decided = stepOf(next, message, current, now);
-    next = decided.next;
+    next = withEnded(decided.next, now);
     events.push(decided.event);
   }
   return { next, events, held, lifted };
+}
+
+/** A block that has ended is remembered, even where an unblock comes before DynamoDB deletes it. */
+function withEnded(known: Known, now: EpochMillis): Known {
+  const { block } = known;
+  if (!block || !isExpired(block, now)) return known;
+  return { ...known, strikes: Math.max(known.strikes, block.strikes), score: block.score };
 }
 
 /**
@@ -239,14 +239,11 @@ function onWithdraw(known: Known, withdrawal: Withdrawal, policy: Policy, now: E
   const { cidr, requestId, detector, withdrawnAt } = withdrawal;
   const { corroboration, withdrawalGrace } = policy;
   const before = known.withdrawals ?? { at: {}, version: 0 };
-  if (withdrawnAt <= (before.at[detector] ?? 0)) {
-    return { next: known, event: { kind: "stale", cidr, requestId, by: detector } };
-  }
-  const others = Object.entries(before.at)
-    .filter(([name]) => name !== detector)
-    .toSorted(([, a], [, b]) => b - a)
-    .slice(0, MAX_WITHDRAWALS - 1);
-  const at = Object.fromEntries([...others, [detector, withdrawnAt]]);
+  // One that is remembered may not have reached the block yet: the items are written one by one.
+  const isLatest = withdrawnAt > (before.at[detector] ?? 0);
+  const withdrawals = isLatest
+    ? { ...before, at: remembering(before.at, detector, withdrawnAt) }
+    : known.withdrawals;
   const until = toEpochSeconds(withdrawnAt) + withdrawalGrace;
   const isLive = known.block !== undefined && !isExpired(known.block, now);
   const block =
@@ -256,10 +253,22 @@ function onWithdraw(known: Known, withdrawal: Withdrawal, policy: Policy, now: E
   const isKept = ({ reportedAt }: { reportedAt: EpochMillis }, name: string) =>
     name !== detector || reportedAt > withdrawnAt;
   const suspect = known.suspect && withoutEvidence(known.suspect, isKept);
-  const next = { ...known, block, suspect, withdrawals: { ...before, at } };
+  const next = { ...known, block, suspect, withdrawals };
   const isNews = block !== known.block || suspect !== known.suspect;
   if (!isNews) return { next, event: { kind: "stale", cidr, requestId, by: detector } };
   return { next, event: { kind: "withdrawn", cidr, requestId, detector, ...(block && { block }) } };
+}
+
+function remembering(
+  before: Withdrawals["at"],
+  detector: string,
+  withdrawnAt: EpochMillis,
+): Withdrawals["at"] {
+  const others = Object.entries(before)
+    .filter(([name]) => name !== detector)
+    .toSorted(([, a], [, b]) => b - a)
+    .slice(0, MAX_WITHDRAWALS - 1);
+  return Object.fromEntries([...others, [detector, withdrawnAt]]);
 }
 
 function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis): Step {

@@ -17,6 +17,7 @@ const log = new Logger({ logLevel: "SILENT" });
 export const POLICY: Worker["policy"] = {
   escalation: { factor: 1, max: 1 },
   halfLife: 60_000,
+  withdrawalGrace: 60,
   corroboration: { threshold: 0, window: 60 },
 };
 
@@ -129,6 +130,23 @@ export const unblockMessage = (
   holdUntil: hold > 0 ? Math.floor(requestedAt / 1000) + hold : 0,
   requestId: `unblock-${requestedAt - NOW}`,
 });
+
+/** A detector takes its own reports back. */
+export const withdrawMessage = (
+  cidr: string,
+  withdrawnAt: EpochMillis = NOW,
+  detector = "suricata",
+): Extract<Message, { kind: "withdraw" }> => ({
+  kind: "withdraw",
+  cidr: parseCidr(cidr),
+  withdrawnAt,
+  detector,
+  requestId: `withdrawal-${withdrawnAt - NOW}`,
+});
+
+/** Who says it. */
+export const callerIn = (message: Message): string =>
+  message.kind === "unblock" ? message.operator : message.detector;
 
 /** The message as the queue holds it: with its address as text. */
 export const wireOf = (message: Message) => ({ ...message, cidr: message.cidr.text });

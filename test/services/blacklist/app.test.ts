@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import { PROTECTED } from "../../../services/blacklist/block.ts";
+import { PROTECTED } from "../../../services/blacklist/intake.ts";
 import { protect } from "../../../shared/domain/neverBlock.ts";
 import {
   bearer,

@@ -1,6 +1,6 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { describe, expect, jest, test } from "@jest/globals";
-import { PROTECTED } from "../../../services/blacklist/block.ts";
+import { PROTECTED } from "../../../services/blacklist/intake.ts";
 import { queueDown, startEndpoint } from "../../support/endpoint.ts";
 
 // Up to 100 addresses in one request, each judged by itself.

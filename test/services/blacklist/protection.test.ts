@@ -1,6 +1,6 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { PROTECTED } from "../../../services/blacklist/block.ts";
+import { PROTECTED } from "../../../services/blacklist/intake.ts";
 import { createCallerSources } from "../../../services/blacklist/sources.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { bearer, memorySources, startEndpoint } from "../../support/endpoint.ts";

@@ -1,10 +1,19 @@
 import { expect, test } from "@jest/globals";
 import fc, { type Scheduler } from "fast-check";
+import { type Block, wantingOf } from "../../../shared/domain/block.ts";
 import { decide, type Message, NOTHING_KNOWN, type Policy } from "../../../shared/domain/decide.ts";
 import { NO_ORDERS } from "../../../shared/domain/orders.ts";
+import { isExpired } from "../../../shared/domain/time.ts";
 import { createMemoryTable } from "../../support/memoryTable.ts";
 import { NOW } from "../../support/reports.ts";
-import { blockMessage, POLICY, startWorker, unblockMessage } from "../../support/worker.ts";
+import {
+  blockMessage,
+  callerIn,
+  POLICY,
+  startWorker,
+  unblockMessage,
+  withdrawMessage,
+} from "../../support/worker.ts";
 
 // Each detector and the operators have a lane of their own, and the worker processes the lanes side by
 // side. Whatever a function of one lane does between two calls of another, in the end the address is as
@@ -24,6 +33,7 @@ const history = fc
       lane: fc.constantFrom(...LANES),
       isBlock: fc.boolean(),
       isHeld: fc.boolean(),
+      isWithdrawn: fc.boolean(),
     }),
     { selector: ({ at }) => at, minLength: 2, maxLength: 8 },
   )
@@ -31,18 +41,16 @@ const history = fc
     const holds = steps.some(({ isHeld }) => isHeld);
     return steps
       .toSorted((a, b) => a.at - b.at)
-      .map(({ at, lane, isBlock }): Message => {
+      .map(({ at, lane, isBlock, isWithdrawn }): Message => {
         const reportedAt = NOW + at;
         const byOperator = lane === "night-shift";
         if (byOperator && !(isBlock && !holds)) {
           return unblockMessage(A, reportedAt, holds ? 3_600 : 0);
         }
+        if (!byOperator && isWithdrawn) return withdrawMessage(A, reportedAt, lane);
         return blockMessage(A, { reportedAt, detector: lane, byOperator, seconds: 3_600 });
       });
   });
-
-const laneOf = (message: Message) =>
-  message.kind === "block" ? message.detector : message.operator;
 
 /** Who wants the address blocked, were the messages processed one by one in their order. */
 function inTime(messages: readonly Message[]): string[] {
@@ -54,8 +62,12 @@ function inTime(messages: readonly Message[]): string[] {
     known = decided.next;
     holds = [...holds.filter((hold) => !decided.lifted.includes(hold)), ...decided.held];
   }
-  return Object.keys(known.block?.reports ?? {}).toSorted();
+  return wantedBy(known.block);
 }
+
+/** Who wants the block, as long as it lasts. */
+const wantedBy = (block: Block | undefined) =>
+  block && !isExpired(block, END) ? wantingOf(block.reports).toSorted() : [];
 
 /** A table whose calls take effect when the scheduler lets them. */
 function scheduledTable(scheduler: Scheduler) {
@@ -90,12 +102,11 @@ test("whatever comes in between, the callers who want the block are those of the
     fc.asyncProperty(history, fc.scheduler(), async (messages, scheduler) => {
       const table = scheduledTable(scheduler);
       const worker = startWorker({ table });
-      const lanes = [...Map.groupBy(messages, laneOf).values()].map(async (lane) => {
+      const lanes = [...Map.groupBy(messages, callerIn).values()].map(async (lane) => {
         for (const message of lane) await untilTaken(() => worker.process([message], END));
       });
       await scheduler.waitFor(Promise.all(lanes));
-      const wanted = Object.keys(table.blockItems.get(A)?.reports ?? {}).toSorted();
-      expect(wanted).toEqual(inTime(messages));
+      expect(wantedBy(table.blockItems.get(A))).toEqual(inTime(messages));
     }),
     { numRuns: 2_000 },
   );

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc, { type Stream } from "fast-check";
+import { wantingOf } from "../../../shared/domain/block.ts";
 import {
   decide,
   type Known,
@@ -10,9 +11,9 @@ import {
 } from "../../../shared/domain/decide.ts";
 import { protect } from "../../../shared/domain/neverBlock.ts";
 import { NO_ORDERS } from "../../../shared/domain/orders.ts";
-import type { EpochMillis } from "../../../shared/domain/time.ts";
+import { type EpochMillis, isExpired } from "../../../shared/domain/time.ts";
 import { NOW } from "../../support/reports.ts";
-import { blockMessage, unblockMessage } from "../../support/worker.ts";
+import { blockMessage, callerIn, unblockMessage, withdrawMessage } from "../../support/worker.ts";
 
 const CIDR = "203.0.113.9/32";
 const MINUTE = 60_000;
@@ -20,6 +21,7 @@ const HOUR = 3_600;
 const NOBODY: Policy = {
   escalation: { factor: 1, max: 1 },
   halfLife: MINUTE,
+  withdrawalGrace: 60,
   corroboration: { threshold: 0, window: 300 },
   neverBlock: [],
   orders: NO_ORDERS,
@@ -32,6 +34,7 @@ type Change = Parameters<typeof blockMessage>[1];
 const report = (at: number, change: Change = {}) =>
   blockMessage(CIDR, { reportedAt: NOW + at, seconds: HOUR, ...change });
 const unblock = (at: number, hold = 0) => unblockMessage(CIDR, NOW + at, hold);
+const withdraw = (at: number, detector?: string) => withdrawMessage(CIDR, NOW + at, detector);
 
 /** What is known after these messages, each processed at its own moment. */
 const after = (messages: readonly Message[], policy: Policy = NOBODY): Known =>
@@ -63,8 +66,9 @@ const UNDONE: Policy = {
   ...NOBODY,
   orders: { holds: [], undos: [{ detector: "suricata", since: NOW, requestedAt: NOW + 10 }] },
 };
+const MOMENTS = { block: "reportedAt", unblock: "requestedAt", withdraw: "withdrawnAt" } as const;
 const momentOf = (message: Message): EpochMillis =>
-  message.kind === "block" ? message.reportedAt : message.requestedAt;
+  (message as unknown as Record<string, EpochMillis>)[MOMENTS[message.kind]] as EpochMillis;
 
 const operators = { byOperator: true, detector: "night-shift" };
 const ENDED = report(0, { seconds: 60 });
@@ -115,6 +119,31 @@ describe("what becomes of a message", () => {
     ["one unblocked since", after([unblock(1)]), unblock(0), NOBODY, NOW + 1, "stale"],
     ["one of a protected address", after([report(0)]), unblock(1), PROTECTED, NOW, "unblocked"],
     ["one of an unknown address", NOTHING_KNOWN, unblock(0), NOBODY, NOW, "unblocked"],
+
+    ["a withdrawal", after([report(0)]), withdraw(1), NOBODY, NOW + 1, "withdrawn"],
+    ["one of the same moment", after([report(0)]), withdraw(0), NOBODY, NOW, "withdrawn"],
+    ["one reported since", after([report(1)]), withdraw(0), NOBODY, NOW + 1, "stale"],
+    ["another detector's", after([report(0)]), withdraw(1, "falco"), NOBODY, NOW + 1, "stale"],
+    ["one of a suspect", after([report(0)], TWO), withdraw(1), TWO, NOW + 1, "withdrawn"],
+    ["one of an unknown address", NOTHING_KNOWN, withdraw(0), NOBODY, NOW, "stale"],
+    [
+      "one once the block has ended",
+      after([ENDED]),
+      withdraw(MINUTE),
+      NOBODY,
+      NOW + MINUTE,
+      "stale",
+    ],
+    ["a report withdrawn since", after([withdraw(1)]), report(0), NOBODY, NOW + 1, "stale"],
+    ["one after the withdrawal", after([withdraw(0)]), report(1), NOBODY, NOW + 1, "blocked"],
+    [
+      "and while the block is there",
+      after([report(0), withdraw(1)]),
+      report(2),
+      NOBODY,
+      NOW + 2,
+      "extended",
+    ],
   ])("%s", (_what, known, message, policy, now, expected) => {
     const { next, events } = decide(known, [message], policy, now);
     const { cidr, requestId } = message;
@@ -179,6 +208,46 @@ describe("what is known then", () => {
     expect(Object.keys(block?.reports ?? {})).toEqual(["falco"]);
   });
 
+  test("of one that its only detector has withdrawn is a block that ends soon, wanted by nobody", () => {
+    const { block } = after([report(0), withdraw(1_000)]);
+    expect(block).toMatchObject({ expiresAt: NOW / 1000 + 61, wake: true, begunBy: "suricata" });
+    expect(wantingOf(block?.reports ?? {})).toEqual([]);
+  });
+
+  test("and one that would have ended before then ends as it would have", () => {
+    const { block } = after([report(0, { seconds: 30 }), withdraw(1_000)]);
+    expect(block?.expiresAt).toBe(NOW / 1000 + 30);
+  });
+
+  test("of one that another detector wants still is what that one wants", () => {
+    const { block } = after([
+      report(0, { seconds: 30 * HOUR, severity: 9, reason: "worm" }),
+      report(2, { detector: "falco", seconds: HOUR, severity: 3, reason: "shell" }),
+      withdraw(3),
+    ]);
+    expect(block).toMatchObject({
+      expiresAt: NOW / 1000 + HOUR,
+      ...{ severity: 3, reason: "shell", begunBy: "falco", wake: true },
+    });
+    expect(wantingOf(block?.reports ?? {})).toEqual(["falco"]);
+  });
+
+  test("of one that is reported again after the withdrawal never ended: no strike, no gap", () => {
+    const { block } = after([report(0), withdraw(1_000), report(9_000, { seconds: 30 })]);
+    expect(block).toMatchObject({ expiresAt: NOW / 1000 + 61, strikes: 1 });
+    expect(wantingOf(block?.reports ?? {})).toEqual(["suricata"]);
+  });
+
+  test("of one that too few want still is a block that ends soon", () => {
+    const { block } = after([report(0), report(1, { detector: "falco" }), withdraw(1_000)], TWO);
+    expect(block?.expiresAt).toBe(NOW / 1000 + 61);
+  });
+
+  test("of a suspect that is withdrawn is nothing", () => {
+    const { suspect, block } = after([report(0), withdraw(1)], TWO);
+    expect([suspect, block]).toEqual([undefined, undefined]);
+  });
+
   test("of one whose block has ended is the strike, though an unblock comes first", () => {
     const messages = [unblock(MINUTE), report(MINUTE + 1)];
     expect(decide(after([ENDED]), messages, NOBODY, NOW + MINUTE + 1).next.block?.strikes).toBe(2);
@@ -236,6 +305,19 @@ describe("laws, over random histories", () => {
     );
   });
 
+  test("and what is withdrawn stays withdrawn", () => {
+    fc.assert(
+      fc.property(withdrawingHistory, fc.nat(MINUTE), (messages, later) => {
+        const now = NOW + MINUTE + later;
+        const once = oneByOne(messages, NOBODY, () => now);
+        const orders = { ...NOBODY.orders, holds: once.holds };
+        const twice = decide(once.known, messages, { ...NOBODY, orders }, now).next;
+        expect(wantedBy(twice, now)).toEqual(wantedBy(once.known, now));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   test("nor do they block or unblock anything where corroboration left some out", () => {
     fc.assert(
       fc.property(closeHistory, fc.nat(MINUTE), (messages, later) => {
@@ -263,7 +345,7 @@ describe("laws, over random histories", () => {
           const now = NOW + 5 * MINUTE;
           const known = decide(NOTHING_KNOWN, [...past, latest], policy, now).next;
           const { next, events } = decide(known, replayed, policy, now);
-          expect(next).toEqual(known);
+          expect({ ...next, withdrawals: known.withdrawals }).toEqual(known);
           for (const { kind } of events) expect(kind).toBe("stale");
         },
       ),
@@ -279,7 +361,7 @@ describe("laws, over random histories", () => {
         expect(wantedBy(shuffled)).toEqual(wantedBy(inTime));
         expect(shuffled.unblock).toEqual(inTime.unblock);
       }),
-      { numRuns: 5_000 },
+      { numRuns: 10_000 },
     );
   });
 
@@ -289,7 +371,7 @@ describe("laws, over random histories", () => {
         const now = NOW + 5 * MINUTE;
         const inTime = oneByOne(messages, NOBODY, () => now);
         // The detectors' lane knows nothing of the operators', as if both had read at once.
-        const reports = messages.filter(({ kind }) => kind === "block");
+        const reports = messages.filter(({ kind }) => kind !== "unblock");
         const unaware = oneByOne(reports, NOBODY, () => now).known;
         const orders = { ...NOBODY.orders, holds: inTime.holds };
         const known = { ...unaware, unblock: inTime.known.unblock };
@@ -312,7 +394,10 @@ describe("laws, over random histories", () => {
 
 /** The table in few lines, for an address with nobody's corroboration nor never-block list. */
 function reference(messages: readonly Message[], now: EpochMillis) {
-  const wanted = new Map<string, { until: number; seenAt: number; byOperator: boolean }>();
+  type Own = { until: number; seenAt: number; byOperator: boolean; isWithdrawn?: boolean };
+  const wanted = new Map<string, Own>();
+  const withdrawnAts = new Map<string, number>();
+  const isLive = () => [...wanted.values()].some(({ until }) => until * 1000 > now);
   let unblockedAt = Number.NEGATIVE_INFINITY;
   let hold = { requestedAt: 0, until: 0 };
   const kinds = messages.map((message) => {
@@ -322,20 +407,31 @@ function reference(messages: readonly Message[], now: EpochMillis) {
       unblockedAt = requestedAt;
       if (requestedAt > hold.requestedAt) hold = { requestedAt, until: 0 };
       hold = { requestedAt, until: Math.max(hold.until, holdUntil) };
-      const before = wanted.size;
+      const before = isLive() ? wanted.size : 0;
       for (const [name, { seenAt, byOperator }] of wanted) {
         const isHeld = !byOperator && seenAt < hold.until * 1000;
         if (seenAt <= unblockedAt || isHeld) wanted.delete(name);
       }
       return before > 0 && wanted.size === before ? "stale" : "unblocked";
     }
+    if (message.kind === "withdraw") {
+      const { detector, withdrawnAt } = message;
+      withdrawnAts.set(detector, Math.max(withdrawnAt, withdrawnAts.get(detector) ?? 0));
+      const own = wanted.get(detector);
+      if (!isLive() || !own || own.isWithdrawn || own.seenAt > withdrawnAt) return "stale";
+      own.until = Math.min(own.until, Math.floor(withdrawnAt / 1000) + 60);
+      own.isWithdrawn = true;
+      return "withdrawn";
+    }
     const { reportedAt, expiresAt, byOperator, detector } = message;
     if (byOperator && expiresAt * 1000 > now && reportedAt > hold.requestedAt) {
       hold = { requestedAt: 0, until: 0 };
     }
-    if (expiresAt * 1000 <= now || reportedAt <= unblockedAt) return "stale";
+    const takenBackAt = Math.max(unblockedAt, withdrawnAts.get(detector) ?? 0);
+    if (expiresAt * 1000 <= now || reportedAt <= takenBackAt) return "stale";
     if (reportedAt < hold.until * 1000 && !byOperator) return "held";
-    const kind = wanted.size === 0 ? "blocked" : "extended";
+    const kind = isLive() ? "extended" : "blocked";
+    if (kind === "blocked") wanted.clear();
     const own = wanted.get(detector) ?? { until: 0, seenAt: 0 };
     const until = Math.max(own.until, expiresAt);
     const isLater = reportedAt >= own.seenAt;
@@ -364,6 +460,14 @@ const reportWithin = (span: number): fc.Arbitrary<Message> =>
 
 const anyMessage = (span: number): fc.Arbitrary<Message> =>
   fc.oneof(
+    { weight: 4, arbitrary: reportOrUnblock(span) },
+    fc
+      .record({ at: fc.nat(span), detector: fc.constantFrom("suricata", "falco") })
+      .map(({ at, detector }) => withdraw(at, detector)),
+  );
+
+const reportOrUnblock = (span: number): fc.Arbitrary<Message> =>
+  fc.oneof(
     { weight: 3, arbitrary: reportWithin(span) },
     fc
       .record({
@@ -375,9 +479,10 @@ const anyMessage = (span: number): fc.Arbitrary<Message> =>
 
 /** Messages in any order, as clocks differ and replays happen; and messages of one minute, in order. */
 const history = fc.array(anyMessage(4 * MINUTE), { maxLength: 12 });
-const closeHistory = fc
-  .array(anyMessage(MINUTE), { maxLength: 12 })
-  .map((messages) => messages.toSorted((a, b) => momentOf(a) - momentOf(b)));
+const inOrder = (messages: readonly Message[]) =>
+  messages.toSorted((a, b) => momentOf(a) - momentOf(b));
+const closeHistory = fc.array(reportOrUnblock(MINUTE), { maxLength: 12 }).map(inOrder);
+const withdrawingHistory = fc.array(anyMessage(MINUTE), { maxLength: 12 }).map(inOrder);
 const policies = fc.constantFrom(NOBODY, TWO, UNREADABLE);
 
 /** Messages of lanes, in the order of their distinct moments. None ends before all are processed. */
@@ -387,6 +492,7 @@ const laneHistory = fc
       at: fc.nat(4 * MINUTE),
       lane: fc.constantFrom("suricata", "falco", "night-shift"),
       hold: fc.option(fc.integer({ min: 1, max: 900 }), { nil: 0 }),
+      isWithdrawn: fc.boolean(),
     }),
     { selector: ({ at }) => at, maxLength: 10 },
   )
@@ -394,7 +500,8 @@ const laneHistory = fc
     let heldUntil = 0;
     return steps
       .toSorted((a, b) => a.at - b.at)
-      .map(({ at, lane, hold }) => {
+      .map(({ at, lane, hold, isWithdrawn }) => {
+        if (lane !== "night-shift" && isWithdrawn) return withdraw(at, lane);
         if (lane !== "night-shift") {
           return report(at, { detector: lane, requestId: `report-${at}` });
         }
@@ -407,9 +514,7 @@ const laneHistory = fc
 
 /** The lanes' messages in another order, each lane's in its own. */
 function interleaved(messages: readonly Message[], choices: Stream<number>): Message[] {
-  const lanes = Map.groupBy(messages, (message) =>
-    message.kind === "block" ? message.detector : message.operator,
-  );
+  const lanes = Map.groupBy(messages, callerIn);
   const queues = [...lanes.values()].map((lane) => [...lane]);
   const shuffled: Message[] = [];
   while (shuffled.length < messages.length) {
@@ -420,7 +525,13 @@ function interleaved(messages: readonly Message[], choices: Stream<number>): Mes
   return shuffled;
 }
 
-const wantedBy = ({ block }: Known) => Object.keys(block?.reports ?? {}).toSorted();
+/** Who wants the block while it lasts, and until when each does. */
+const wantedBy = ({ block }: Known, now = NOW + 5 * MINUTE) =>
+  block && !isExpired(block, now)
+    ? wantingOf(block.reports)
+        .toSorted()
+        .map((name) => [name, block.reports[name]?.expiresAt])
+    : [];
 
 const withoutWake = ({ block, ...known }: Known) => ({
   ...known,

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import type { Logger } from "@aws-lambda-powertools/logger";
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import * as v from "valibot";
-import { PROTECTED } from "../../../../services/blacklist/block.ts";
+import { PROTECTED } from "../../../../services/blacklist/intake.ts";
 import { message as messageSchema } from "../../../../shared/aws/queue.ts";
 import { protect, SPECIAL_RANGES } from "../../../../shared/domain/neverBlock.ts";
 import { startEndpoint } from "../../../support/endpoint.ts";
@@ -130,11 +130,15 @@ export function startOracle() {
       for (const { message, lane } of sent) {
         const wire = "cidr" in message ? { ...message, cidr: message.cidr.text } : message;
         must(v.safeParse(messageSchema, wire).success, "the worker could not read it");
-        const name = message.kind === "block" ? message.detector : message.operator;
+        const name = "operator" in message ? message.operator : message.detector;
         must(welcome.includes(name), `queued in the name of ${name}, who is not there`);
         const { role, ...limits } = HOLDERS[name] as Holder;
         must(lane === (role === "operator" ? "operators" : "detectors"), `in the lane ${lane}`);
         must(role !== "reader", "queued for a reader");
+        if (message.kind === "withdraw") {
+          must(role === "detector", "an operator's withdrawal");
+          continue;
+        }
         if (message.kind !== "block") {
           must(role === "operator", `a ${message.kind} of a detector's`);
           continue;
