@@ -135,15 +135,15 @@ async function decide(
   const { fold, log } = blacklist;
   const judge = await createJudge(orders, request, blacklist);
   const judged = said.map((one): Exclude<Decided, { kind: "folded" }> => {
+    if (one.kind === "refused") return one;
     try {
-      if (one.kind === "refused") return one;
       if (one.kind === "withdrawal")
         return { kind: "fresh", message: withdrawalOf(one.ip, request) };
       const answer = judge(one.ip, one.terms);
       return answer.kind === "ignored" ? answer : { kind: "fresh", message: answer };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      return { kind: "refused", ip: "ip" in one ? one.ip : undefined, refusal: error };
+      return { kind: "refused", ip: one.ip, refusal: error };
     }
   });
   const together = byAddress(judged);
@@ -154,10 +154,11 @@ async function decide(
     return earlier ? { kind: "folded", message: earlier } : { kind: "fresh", message };
   });
   const refusals = await pay(decided, request, blacklist);
-  return decided.map((one): Decided => {
+  return decided.map((one, index): Decided => {
     const cost = costOf(one);
     const refusal = cost === undefined ? undefined : refusals.get(cost);
-    if (refusal) return { kind: "refused", ip: cost, refusal };
+    const asSaid = said[index];
+    if (refusal) return { kind: "refused", ip: asSaid && "ip" in asSaid && asSaid.ip, refusal };
     if (one.kind === "ignored") {
       log.info("Ignored", { cidr: one.cidr, why: one.why, ...request.trace });
     }

@@ -16,7 +16,17 @@ describeWithTable("the standing orders of a list", () => {
   });
 
   test("are none at the beginning", async () => {
-    expect(await read()).toEqual({ unblocks: 0, holds: [], undos: [], mode: undefined });
+    expect(await read()).toEqual({
+      ...{ unblocks: 0, holds: [], undos: [], withdrawers: [], mode: undefined },
+    });
+  });
+
+  test("remember who withdraws reports, until the last mark ends", async () => {
+    const until = NOW / 1000 + 60;
+    await table.orders.markWithdrawer({ detector: "fail2ban", until: until - 30 });
+    await table.orders.markWithdrawer({ detector: "fail2ban", until });
+    expect((await read(NOW + 59_999)).withdrawers).toEqual([{ detector: "fail2ban", until }]);
+    expect((await read(NOW + 60_000)).withdrawers).toEqual([]);
   });
 
   test("count unblocks one by one, for each list, however many count at once", async () => {

@@ -120,12 +120,13 @@ describe("an operator's unblock", () => {
     });
   });
 
-  test("is no detector's to ask for", async () => {
-    expect(await endpoint.call("DELETE", URL, asDetector)).toMatchObject({
+  test("is no detector's to ask for, nor is a hold", async () => {
+    await endpoint.call("DELETE", URL, asDetector);
+    expect(endpoint.messages().map(({ kind }) => kind)).toEqual(["withdraw"]);
+    expect(await endpoint.call("DELETE", `${URL}&hold=60`, asDetector)).toMatchObject({
       status: 403,
       body: error("forbidden"),
     });
-    expect(endpoint.messages()).toEqual([]);
   });
 
   test("is refused while the queue is down", async () => {

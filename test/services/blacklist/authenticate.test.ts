@@ -86,7 +86,7 @@ describe("roles", () => {
     ["PUT", "/mode?mode=off"],
   ];
   test.each([
-    ["detector", DETECTOR_TOKEN, [202, 202, 403, 403, 403, 403]],
+    ["detector", DETECTOR_TOKEN, [202, 202, 202, 403, 403, 403]],
     ["reader", READER_TOKEN, [403, 403, 403, 200, 403, 403]],
     ["operator", OPERATOR_TOKEN, [202, 202, 202, 200, 202, 200]],
   ])("a %s", async (_role, token, expected) => {

@@ -41,7 +41,8 @@ test.each<[string, string, string, string | undefined, Call]>([
     { headers: bearer(OPERATOR_TOKEN) },
   ],
   ["Ordered a mode", "PUT", "/mode?mode=off", "night-shift", { headers: bearer(OPERATOR_TOKEN) }],
-  ["Refused", "DELETE", URL, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
+  ["Queued a withdrawal", "DELETE", URL, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
+  ["Refused", "DELETE", `${URL}&hold=1`, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Refused", "GET", "/blacklistip?ip=x", "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Refused", "GET", URL, undefined, { headers: bearer("unknown") }],
   ["Refused", "GET", URL, undefined, {}],
@@ -79,7 +80,7 @@ test("many in one request are one line for each that is taken, and one for those
 test("refusals are counted for the alarms", async () => {
   const endpoint = startEndpoint();
   await endpoint.call("GET", URL);
-  await endpoint.call("DELETE", URL, { headers: bearer(DETECTOR_TOKEN) });
+  await endpoint.call("PUT", "/mode?mode=off", { headers: bearer(DETECTOR_TOKEN) });
   await endpoint.call("GET", URL, { headers: bearer(DETECTOR_TOKEN) });
   expect(endpoint.metrics).toEqual(["Unauthorized", "Forbidden"]);
 });
