@@ -10,7 +10,8 @@ import { eventually } from "../e2e/cloud.ts";
 import { ACL_IDS, IP_SETS, type Lane, LIST, startLane } from "../faults/lane.ts";
 import type { Call } from "../faults/proxy.ts";
 import { checkOut, REGION } from "../support/checkout.ts";
-import { type Role, readRoles, type Statement } from "./policies.ts";
+import { type Role, readRoles } from "./policies.ts";
+import { reductions } from "./reductions.ts";
 import { type Place, type Request, requestsOf } from "./requests.ts";
 import { isAllowed } from "./simulate.ts";
 
@@ -225,43 +226,6 @@ beforeAll(async () => {
     if (await isWildcardOnlyAction(service, name)) WILDCARD_ONLY.add(action);
   }
 });
-
-/** The statements without one action, one resource or one partition, each in its turn. */
-function reductions(
-  statements: readonly Statement[],
-): { what: string; statements: readonly Statement[] }[] {
-  return statements.flatMap((statement, index) => {
-    const instead = (what: string, reduced: Statement, isLeft: boolean) => ({
-      what,
-      statements: isLeft ? statements.with(index, reduced) : statements.toSpliced(index, 1),
-    });
-    const without = (list: readonly string[], one: string) => list.filter((each) => each !== one);
-    const keys = statement.Condition?.["ForAllValues:StringEquals"]?.["dynamodb:LeadingKeys"] ?? [];
-    return [
-      ...statement.Action.map((action) => {
-        const Action = without(statement.Action, action);
-        return instead(action, { ...statement, Action }, Action.length > 0);
-      }),
-      ...statement.Resource.map((resource) => {
-        const Resource = without(statement.Resource, resource);
-        return instead(
-          `${statement.Action} on ${resource}`,
-          { ...statement, Resource },
-          Resource.length > 0,
-        );
-      }),
-      ...keys.map((key) => {
-        const left = without(keys, key);
-        const Condition = { "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": left } };
-        return instead(
-          `${statement.Action} in ${key}`,
-          { ...statement, Condition },
-          left.length > 0,
-        );
-      }),
-    ];
-  });
-}
 
 describe("what a function must never do", () => {
   const arn = (service: string, rest: string) =>
