@@ -51,6 +51,6 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
   ];
 
   return middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
-    .use(errorAnswers(blacklist.log, blacklist.measure))
+    .use(errorAnswers(blacklist))
     .handler(httpRouter({ routes, notFoundResponse: notFound(routes) }));
 }

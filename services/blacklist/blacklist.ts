@@ -10,6 +10,7 @@ import type { TargetKind } from "../../shared/targets/target.ts";
 import type { Budget } from "./budget.ts";
 import type { createFold } from "./fold.ts";
 import type { StandingOrders } from "./orders.ts";
+import type { Refusals } from "./refusals.ts";
 import type { CallerSources } from "./sources.ts";
 
 /** What the alarms count. */
@@ -38,6 +39,7 @@ export type Blacklist = {
   readonly states: Pick<TargetStates, "read">;
   readonly targets: readonly { readonly id: string; readonly kind: TargetKind }[];
   readonly log: Logger;
+  readonly refusals: Refusals;
   readonly measure: Measure;
 };
 

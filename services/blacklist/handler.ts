@@ -17,18 +17,19 @@ import { createSources } from "../../shared/aws/table/sources.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
 import { createApp } from "./app.ts";
-import type { Blacklist, Measure } from "./blacklist.ts";
+import type { Blacklist } from "./blacklist.ts";
 import { createBudget } from "./budget.ts";
+import { createCounts } from "./counts.ts";
 import { createFold } from "./fold.ts";
 import { createStandingOrders } from "./orders.ts";
+import { createRefusals } from "./refusals.ts";
 import { settings } from "./settings.ts";
 import { createCallerSources } from "./sources.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const metrics = createMetrics(config.STAGE_NAME);
-const measure: Measure = (metric) => metrics.addMetric(metric, "Count", 1);
-const parameters = createParameters(createSsm(), () => measure("ParameterUnreadable"));
+const counts = createCounts(createMetrics(config.STAGE_NAME), Date.now);
+const parameters = createParameters(createSsm(), () => counts.measure("ParameterUnreadable"));
 const dynamo = createDynamo();
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
 const addedIn = (partition: string) =>
@@ -81,7 +82,8 @@ const blacklist: Blacklist = {
     ...config.WAF_IP_SETS.map((id) => ({ id, kind: "wafIpSet" as const })),
   ],
   log,
-  measure,
+  refusals: createRefusals(log, Date.now),
+  measure: counts.measure,
 };
 const app = createApp(tokens, blacklist, Date.now);
 
@@ -89,6 +91,6 @@ export async function handler(event: APIGatewayProxyEventV2, context: Context) {
   try {
     return await app(event, context);
   } finally {
-    if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
+    counts.publish();
   }
 }

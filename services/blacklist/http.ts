@@ -4,7 +4,7 @@ import type { Logger } from "../../shared/aws/log.ts";
 import { QueueUnavailableError } from "../../shared/aws/queue.ts";
 import type { Tokens } from "../../shared/aws/tokens.ts";
 import { type Access, authenticate, naming } from "./authenticate.ts";
-import type { Blacklist, Measure, Metric, Request } from "./blacklist.ts";
+import type { Blacklist, Metric, Request } from "./blacklist.ts";
 import { Refusal, unavailable } from "./errors.ts";
 import type { Fields } from "./request.ts";
 
@@ -79,14 +79,19 @@ const METRICS: Readonly<Record<number, Metric>> = {
 };
 
 /** The one place that maps errors to answers. */
-export function errorAnswers(
-  log: Logger,
-  measure: Measure,
-): MiddlewareObj<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2> {
+export function errorAnswers({
+  log,
+  refusals,
+  measure,
+}: Pick<Blacklist, "log" | "refusals" | "measure">): MiddlewareObj<
+  APIGatewayProxyEventV2,
+  APIGatewayProxyStructuredResultV2
+> {
   return {
+    before: () => refusals.endMinute(),
     onError: (request) => {
       const { status, code, message, headers, caller } = refusalOf(request.error, log);
-      log.info("Refused", { status, code, caller, ...originOf(request.event) });
+      refusals.note(code, { status, code, caller, ...originOf(request.event) });
       const metric = METRICS[status];
       if (metric) measure(metric);
       request.response = shape({ status, body: { error: { code, message } }, headers });

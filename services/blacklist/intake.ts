@@ -104,14 +104,17 @@ function answerAll(
   decided: readonly Decided[],
   results: readonly Outcome[],
   { trace }: Request,
-  { log, measure }: Blacklist,
+  { refusals: refused, measure }: Blacklist,
 ): Answer {
   const refusals = decided.flatMap((one) => (one.kind === "refused" ? [one.refusal] : []));
   const spent = refusals.find(({ status }) => status !== 400);
   if (refusals.length > 0) {
     const codes = Object.groupBy(refusals, ({ code }) => code);
     const counts = Object.entries(codes).map(([code, all]) => [code, all?.length]);
-    log.info("Refused", { ...trace, codes: Object.fromEntries(counts) });
+    refused.note(Object.keys(codes).toSorted().join(), {
+      ...trace,
+      codes: Object.fromEntries(counts),
+    });
   }
   if (spent?.status === 429) measure("OverBudget");
   const statuses = new Set(results.map(({ status }) => status));

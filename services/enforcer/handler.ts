@@ -12,6 +12,7 @@ import {
 import { createLogger, createMetrics } from "../../shared/aws/log.ts";
 import { createLastKnown } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
+import { createPrefixLists } from "../../shared/aws/prefixLists.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { createAdditions } from "../../shared/aws/table/additions.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
@@ -52,15 +53,18 @@ const added = createAdded(
   Date.now,
   LOOK_ALWAYS,
 );
+/** Of what EC2 knows beside the targets. */
+const ec2 = createEc2();
 const lastKnown = createLastKnown(
   createParameters(createSsm()),
   config.NEVER_BLOCK_PARAMETER,
   added,
+  createPrefixLists(ec2, states, log, Date.now),
   states,
   log,
   Date.now,
 );
-const accountAddresses = createAccountAddresses(createEc2(), states, log, Date.now);
+const accountAddresses = createAccountAddresses(ec2, states, log, Date.now);
 const enforcer: Enforcer = {
   blocks,
   states,

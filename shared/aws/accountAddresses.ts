@@ -40,8 +40,7 @@ export function createAccountAddresses(
       known = await addressesOf(ec2);
     } catch (error) {
       log.warn("The account's own addresses cannot be read", error as Error);
-      // All that is recorded, the networks too: those are protected anyway.
-      known ??= await states.readNetworks().catch(() => undefined);
+      known ??= (await states.readNetworks().catch(() => undefined))?.get(ACCOUNT);
       return;
     }
     const text = known.join();

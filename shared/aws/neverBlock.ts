@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { LRUCache } from "lru-cache";
 import { BITS, type Cidr, parseCidr } from "../domain/cidr.ts";
 import { type NeverBlock, protect, SPECIAL_RANGES } from "../domain/neverBlock.ts";
@@ -5,6 +6,7 @@ import type { EpochMillis, Millis } from "../domain/time.ts";
 import type { Added } from "./added.ts";
 import type { Logger } from "./log.ts";
 import { createParsed, type Parameters, remembering } from "./parameters.ts";
+import { isPrefixList, type PrefixLists, type PrefixRanges } from "./prefixLists.ts";
 import type { Addition } from "./table/additions.ts";
 import type { OwnersList, TargetStates } from "./table/targetStates.ts";
 
@@ -15,46 +17,63 @@ const EMPTY = "none";
 export const MAX_NEVER_BLOCK = 10_000;
 
 const NEVER_BLOCK_KEY = "never-block#";
-export const neverBlockKey = (cidr: Cidr) => NEVER_BLOCK_KEY + cidr.text;
+/** @param entry a range, or a prefix list's id */
+export const neverBlockKey = (entry: string) => NEVER_BLOCK_KEY + entry;
 
-/** The range that an operator has added, as text; undefined where the item is another one. */
-export const rangeOf = ({ sk }: Addition): string | undefined =>
+/** The entry that an operator has added, as text; undefined where the item is another one. */
+export const entryOf = ({ sk }: Addition): string | undefined =>
   sk.startsWith(NEVER_BLOCK_KEY) ? sk.slice(NEVER_BLOCK_KEY.length) : undefined;
 
-/** The ranges in a parameter's value, as texts. */
+/** The entries in a parameter's value, ranges and prefix lists' ids, as texts. */
 export const listedIn = (value: string): string[] =>
-  value.split(/[\s,]+/).filter((cidr) => cidr !== "" && cidr !== EMPTY);
+  value.split(/[\s,]+/).filter((entry) => entry !== "" && entry !== EMPTY);
+
+/** The owner's list, from both its places: ranges, and each prefix list's id once. */
+function ownersEntries(value: string, additions: readonly Addition[]) {
+  const all = [...listedIn(value), ...additions.flatMap((item) => entryOf(item) ?? [])];
+  const ranges = all.filter((entry) => !isPrefixList(entry));
+  const prefixLists = [...new Set(all.filter(isPrefixList))].toSorted();
+  return { ranges, prefixLists };
+}
 
 /** Networks whose lists are remembered. */
 const MAX_NETWORKS = 10;
 
+const NO_PREFIX_LISTS: PrefixRanges = new Map();
+
 /**
  * Makes the list of the ranges that must not be blocked: the special ones, the owner's list (the
- * parameter's comma- or space-separated CIDRs, and what operators have added), and our own ranges. Every
- * request asks for it, and it seldom changes: each is parsed once.
+ * parameter's comma- or space-separated entries, and what operators have added), and our own ranges. An
+ * entry is a CIDR, or the id of a managed prefix list, which stands for the ranges of that. Every request
+ * asks for it, and it seldom changes: each is parsed once.
  *
- * @returns a function of the parameter's value, the additions, and our own ranges, as EC2 shows them or
- *   as the enforcer recorded them. It throws InvalidAddressError where the owner's list is not one of
- *   CIDRs: a list that cannot be trusted must not be taken for an empty one.
+ * @returns a function of the parameter's value, the additions, our own ranges, and the ranges of prefix
+ *   lists, as EC2 shows them or as the enforcer recorded them. It throws InvalidAddressError where the
+ *   owner's list is not one of such entries: a list that cannot be trusted must not be taken for an empty
+ *   one. Of a prefix list that is not among those given nothing is known.
  */
 export function createNeverBlockParser(): (
   value: string,
   additions: readonly Addition[],
   ownRanges: readonly string[],
+  prefixRanges?: PrefixRanges,
 ) => NeverBlock {
   const ownersList = remembering((value: string) =>
     remembering((additions: readonly Addition[]) => {
-      const added = additions.flatMap((item) => rangeOf(item) ?? []);
+      const { ranges, prefixLists } = ownersEntries(value, additions);
       const why = "on the never-block list";
-      const owners = [
-        ...SPECIAL_RANGES,
-        ...protect([...listedIn(value), ...added].map((cidr) => [cidr, why])),
-      ];
-      return { owners, lists: new LRUCache<string, NeverBlock>({ max: MAX_NETWORKS }) };
+      const fixed = [...SPECIAL_RANGES, ...protect(ranges.map((cidr) => [cidr, why]))];
+      return remembering((prefixRanges: PrefixRanges) => {
+        const theirs = prefixLists.flatMap((id) =>
+          protect((prefixRanges.get(id) ?? []).map((cidr) => [cidr, `${why}: in ${id}`])),
+        );
+        const owners = [...fixed, ...theirs];
+        return { owners, lists: new LRUCache<string, NeverBlock>({ max: MAX_NETWORKS }) };
+      });
     }),
   );
-  return (value, additions, ownRanges) => {
-    const { owners, lists } = ownersList(value)(additions);
+  return (value, additions, ownRanges, prefixRanges = NO_PREFIX_LISTS) => {
+    const { owners, lists } = ownersList(value)(additions)(prefixRanges);
     const network = ownRanges.join();
     const known = lists.get(network);
     if (known) return known;
@@ -84,15 +103,17 @@ export type LastKnown = { readonly list: NeverBlock; readonly isCurrent: boolean
 /**
  * The list as the enforcer reads it. Anyone may keep the parameter store busy, and new blocks must not
  * wait for it: while it cannot be read, what was read last holds for a day, also for an instance that
- * has never read it, from the table. What operators have added is in the table anyway. A list that is not one of CIDRs never holds.
+ * has never read it, from the table. What operators have added is in the table anyway. A list that is not
+ * one of ranges and prefix lists never holds.
  *
- * @returns a function of the ranges of the network behind the target; it throws where the list cannot be
- *   read and none is known that is recent enough
+ * @returns a function of the ranges of the network behind the target; it throws where the list, or a
+ *   prefix list on it, cannot be read and none is known that is recent enough
  */
 export function createLastKnown(
   parameters: Parameters,
   parameterName: string,
   added: Added,
+  prefixLists: PrefixLists,
   states: Pick<TargetStates, "readOwnersList" | "writeOwnersList">,
   log: Pick<Logger, "warn" | "error">,
   clock: () => EpochMillis,
@@ -114,6 +135,16 @@ export function createLastKnown(
     });
   }
 
+  /** The list of what the parameter has, or had. */
+  async function listOf(
+    value: string,
+    additions: readonly Addition[],
+    ownRanges: readonly string[],
+  ): Promise<LastKnown> {
+    const { ranges, isCurrent } = await prefixLists(ownersEntries(value, additions).prefixLists);
+    return { list: parse(value, additions, ownRanges, ranges), isCurrent };
+  }
+
   return async (ownRanges) => {
     const additions = await added();
     let value: string;
@@ -123,15 +154,15 @@ export function createLastKnown(
       log.error("The never-block list cannot be read", error as Error);
       known ??= await states.readOwnersList();
       if (!known || clock() - known.readAt > MAX_AGE) throw error;
-      return { list: parse(known.value, additions, ownRanges), isCurrent: false };
+      return { ...(await listOf(known.value, additions, ownRanges)), isCurrent: false };
     }
-    const list = parse(value, additions, ownRanges);
+    const list = await listOf(value, additions, ownRanges);
     await remember(value);
-    return { list, isCurrent: true };
+    return list;
   };
 }
 
-const VPC_CIDRS_TTL_MS = 60_000;
+const RECORDED_TTL_MS = 60_000;
 
 /** How long a table that failed is not asked again: not every request must wait for it to fail. */
 const FAILURE_TTL_MS = 2_000;
@@ -139,11 +170,14 @@ const FAILURE_TTL_MS = 2_000;
 /** Where no ranges are recorded, the table is asked again after this time: a WAF alone has none. */
 const NONE_TTL_MS = 1_000;
 
-const NONE_RECORDED: readonly string[] = [];
+/** What the enforcer has recorded: our own ranges, and those of prefix lists. */
+type Recorded = { readonly ownRanges: readonly string[]; readonly prefixRanges: PrefixRanges };
+
+const NONE_RECORDED: Recorded = { ownRanges: [], prefixRanges: NO_PREFIX_LISTS };
 
 /**
- * The list as worker and endpoint read it: the VPC's ranges are those that the enforcer, which alone
- * may ask EC2, has recorded of all targets.
+ * The list as worker and endpoint read it: the ranges of VPCs and prefix lists are those that the
+ * enforcer, which alone may ask EC2, has recorded.
  */
 export function createNeverBlock(
   parameters: Parameters,
@@ -155,27 +189,32 @@ export function createNeverBlock(
 ): () => Promise<NeverBlock> {
   const parse = createNeverBlockParser();
   const readParameter = createParsed(parameters, parameterName, (value) => value, log, clock);
-  const recorded = new LRUCache<"vpcCidrs", readonly string[]>({
+  const recorded = new LRUCache<"recorded", Recorded>({
     max: 1,
-    ttl: VPC_CIDRS_TTL_MS,
+    ttl: RECORDED_TTL_MS,
     noDeleteOnStaleGet: true,
     fetchMethod: async (_key, before, { options }) => {
       try {
-        const vpcCidrs = await states.readNetworks();
+        const networks = [...(await states.readNetworks())];
         // Before the enforcer's first look there is nothing yet; soon there may be.
-        if (vpcCidrs.length === 0) options.ttl = NONE_TTL_MS;
-        return vpcCidrs;
+        if (networks.length === 0) options.ttl = NONE_TTL_MS;
+        const read = {
+          ownRanges: networks.flatMap(([id, ranges]) => (isPrefixList(id) ? [] : ranges)),
+          prefixRanges: new Map(networks.filter(([id]) => isPrefixList(id))),
+        };
+        return isDeepStrictEqual(read, before) ? before : read;
       } catch {
-        // What was known holds on. Without the VPC's ranges the owner's list still holds; `plan` asks
-        // for both again.
+        // What was known holds on. Without what is recorded the owner's ranges still hold; `plan` asks
+        // for all again.
         options.ttl = FAILURE_TTL_MS;
         return before ?? NONE_RECORDED;
       }
     },
   });
   return async () => {
-    const vpcCidrs = recorded.get("vpcCidrs") ?? (await recorded.fetch("vpcCidrs"));
+    const { ownRanges, prefixRanges } =
+      recorded.get("recorded") ?? (await recorded.fetch("recorded")) ?? NONE_RECORDED;
     const [value, additions] = await Promise.all([readParameter(), added()]);
-    return parse(value, additions, vpcCidrs ?? NONE_RECORDED);
+    return parse(value, additions, ownRanges, prefixRanges);
   };
 }

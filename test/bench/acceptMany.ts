@@ -87,7 +87,7 @@ async function fill({ model }: Stage, side: Side, token: string): Promise<void> 
     ];
   });
   const protectedRanges = Array.from({ length: ranges }, (_, n): Change => {
-    const sk = neverBlockKey(parseCidr(`46.${n >> 8}.${n & 255}.7`));
+    const sk = neverBlockKey(parseCidr(`46.${n >> 8}.${n & 255}.7`).text);
     return { partition: settings, sk, item: { why: "an office", addedBy: "bench" } };
   });
   await writeAdditions(createDynamo(), { tableName: model.table.name }, [

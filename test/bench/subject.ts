@@ -128,6 +128,7 @@ function createSubject(
       parameters,
       "never-block",
       async () => [],
+      async () => ({ ranges: new Map(), isCurrent: true }),
       subject.states,
       silent,
       Date.now,

@@ -2,7 +2,9 @@ import { execFile } from "node:child_process";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import {
+  CreateManagedPrefixListCommand,
   CreateNetworkAclEntryCommand,
+  DeleteManagedPrefixListCommand,
   DeleteNetworkAclEntryCommand,
   DescribeNetworkAclsCommand,
 } from "@aws-sdk/client-ec2";
@@ -156,6 +158,60 @@ describe("portcullis never-block", () => {
     expect(await run("never-block", "remove", "192.0.2.1")).toMatchObject({ code: 1 });
     expect(await json("never-block", "remove", "203.0.113.20/30")).toEqual({ removed: 1 });
     expect((await run("never-block", "list")).out).toBe("None.\n");
+  }, 60_000);
+});
+
+describe("portcullis never-block with a managed prefix list", () => {
+  const ip = "203.0.113.40";
+  let id: string;
+  beforeAll(async () => {
+    const { PrefixList } = await cloud.ec2.send(
+      new CreateManagedPrefixListCommand({
+        ...{ PrefixListName: "partners", AddressFamily: "IPv4", MaxEntries: 5 },
+        Entries: [{ Cidr: `${ip}/29` }],
+      }),
+    );
+    id = String(PrefixList?.PrefixListId);
+  });
+  const report = async (severity: number) => {
+    const answer = await cloud.call("/blacklistip", {
+      ...{ method: "POST", token: cloud.stack.operatorToken },
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ ip, severity }),
+    });
+    return answer.json() as Promise<{ status: string; reason?: string }>;
+  };
+
+  test("add takes an entry that denies any of its ranges away; the endpoint learns it within a minute", async () => {
+    expect((await report(10)).status).toBe("queued");
+    await eventually("it is denied", 20, async () => (await cloud.denied()).includes(`${ip}/32`));
+    expect(await json("never-block", "add", id, "--why", "partners")).toEqual({ added: 1 });
+    await eventually(
+      "it has left",
+      SECONDS,
+      async () => !(await cloud.denied()).includes(`${ip}/32`),
+    );
+    expect(await json("never-block", "list")).toMatchObject([
+      { cidr: id, why: "partners", state: "1 range" },
+    ]);
+    await eventually("the endpoint knows", 70, async () => {
+      const { status, reason } = await report(9);
+      return status === "ignored" && reason === `on the never-block list: in ${id}`;
+    });
+  }, 120_000);
+
+  test("one that does not exist is not added; one that is gone is what it was, and says so", async () => {
+    const nowhere = await run("never-block", "add", "pl-0123456789abcdef0");
+    expect(nowhere).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("There is no prefix list pl-0123456789abcdef0 in this region."),
+    });
+    await cloud.ec2.send(new DeleteManagedPrefixListCommand({ PrefixListId: id }));
+    expect((await run("never-block", "list")).out).toContain(
+      "does not exist; what it was still holds: 1 range",
+    );
+    expect(await json("never-block", "remove", id)).toEqual({ removed: 1 });
+    expect(await run("never-block", "remove", id)).toMatchObject({ code: 1 });
   }, 60_000);
 });
 

@@ -1,5 +1,7 @@
 import { join } from "node:path";
+import { CreateManagedPrefixListCommand } from "@aws-sdk/client-ec2";
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { PutParameterCommand } from "@aws-sdk/client-ssm";
 import { isWildcardOnlyAction } from "@cloud-copilot/iam-simulate";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { writeJson } from "../../infra/local/files.ts";
@@ -8,7 +10,8 @@ import { eventually } from "../e2e/cloud.ts";
 import { ACL_IDS, IP_SETS, type Lane, LIST, startLane } from "../faults/lane.ts";
 import type { Call } from "../faults/proxy.ts";
 import { checkOut, REGION } from "../support/checkout.ts";
-import { type Role, readRoles, type Statement } from "./policies.ts";
+import { type Role, readRoles } from "./policies.ts";
+import { reductions } from "./reductions.ts";
 import { type Place, type Request, requestsOf } from "./requests.ts";
 import { isAllowed } from "./simulate.ts";
 
@@ -26,6 +29,9 @@ const GRANTED_BY_SERVERLESS = [
   "sqs:ListQueues",
 ];
 
+/** The stage of the local cloud. */
+const STAGE = LIST.slice("portcullis-".length);
+
 let lane: Lane;
 let roles: Readonly<Record<string, Role>>;
 let place: Place;
@@ -36,9 +42,8 @@ let callCount = 0;
 const figures: Record<string, object> = {};
 
 beforeAll(async () => {
-  // The stage of the local cloud, with the targets that it is given here.
-  const stage = LIST.slice("portcullis-".length);
-  const checkout = checkOut(stage, { targets: { networkAcls: ACL_IDS, wafIpSets: [IP_SETS] } });
+  // With the targets that the local cloud is given here.
+  const checkout = checkOut(STAGE, { targets: { networkAcls: ACL_IDS, wafIpSets: [IP_SETS] } });
   try {
     await checkout.serverless("package");
     ({ roles, place } = readRoles(checkout.templates(), REGION));
@@ -73,6 +78,20 @@ async function exercise(lane: Lane): Promise<void> {
     });
   const denied = async () => (await lane.entries(ACL_IDS[0])).map(({ CidrBlock }) => CidrBlock);
   const isDenied = async (ip: string) => (await denied()).includes(`${ip}/32`);
+
+  // A prefix list that is never blocked.
+  const { PrefixList } = await lane.clients.ec2.send(
+    new CreateManagedPrefixListCommand({
+      ...{ PrefixListName: "partners", AddressFamily: "IPv4", MaxEntries: 1 },
+      Entries: [{ Cidr: "203.0.113.200/29" }],
+    }),
+  );
+  await lane.clients.ssm.send(
+    new PutParameterCommand({
+      ...{ Name: `/portcullis/${STAGE}/never-block`, Value: String(PrefixList?.PrefixListId) },
+      ...{ Type: "String", Overwrite: true },
+    }),
+  );
 
   // Blocks: one, many at once, weak ones that wait, and a strong one that takes a weak one's place.
   await cloud.block({ ip: "203.0.113.10", severity: 5 });
@@ -124,6 +143,9 @@ async function exercise(lane: Lane): Promise<void> {
       MessageGroupId: "strangers",
       MessageDeduplicationId: "strangers",
     }),
+  );
+  await eventually("the prefix list is read", 30, async () =>
+    called("enforcer", "ec2:GetManagedPrefixListEntries", String(PrefixList?.PrefixListId)),
   );
   await eventually("it is dead-lettered", 30, async () =>
     called("worker", "sqs:SendMessage", "dead"),
@@ -181,8 +203,12 @@ describe.each(FUNCTIONS)("%s", (name) => {
   });
 });
 
-/** An id that AWS chooses, and the streams of a function's own log group. */
+/**
+ * An id that AWS chooses, the streams of a function's own log group, and prefix lists: operators name them at
+ * run time, and they may be another account's.
+ */
 const FORCED = [
+  /^arn:aws:ec2:[^*]+:\*:prefix-list\/\*$/,
   /^arn:aws:wafv2:[^*]+:regional\/ipset\/[\w-]+-v[46]\/\*$/,
   /^arn:aws:logs:[^*]+:log-group:\/aws\/lambda\/[\w-]+\*:\*(:\*)?$/,
 ];
@@ -200,43 +226,6 @@ beforeAll(async () => {
     if (await isWildcardOnlyAction(service, name)) WILDCARD_ONLY.add(action);
   }
 });
-
-/** The statements without one action, one resource or one partition, each in its turn. */
-function reductions(
-  statements: readonly Statement[],
-): { what: string; statements: readonly Statement[] }[] {
-  return statements.flatMap((statement, index) => {
-    const instead = (what: string, reduced: Statement, isLeft: boolean) => ({
-      what,
-      statements: isLeft ? statements.with(index, reduced) : statements.toSpliced(index, 1),
-    });
-    const without = (list: readonly string[], one: string) => list.filter((each) => each !== one);
-    const keys = statement.Condition?.["ForAllValues:StringEquals"]?.["dynamodb:LeadingKeys"] ?? [];
-    return [
-      ...statement.Action.map((action) => {
-        const Action = without(statement.Action, action);
-        return instead(action, { ...statement, Action }, Action.length > 0);
-      }),
-      ...statement.Resource.map((resource) => {
-        const Resource = without(statement.Resource, resource);
-        return instead(
-          `${statement.Action} on ${resource}`,
-          { ...statement, Resource },
-          Resource.length > 0,
-        );
-      }),
-      ...keys.map((key) => {
-        const left = without(keys, key);
-        const Condition = { "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": left } };
-        return instead(
-          `${statement.Action} in ${key}`,
-          { ...statement, Condition },
-          left.length > 0,
-        );
-      }),
-    ];
-  });
-}
 
 describe("what a function must never do", () => {
   const arn = (service: string, rest: string) =>
@@ -270,6 +259,7 @@ describe("what a function must never do", () => {
     on("ec2:CreateNetworkAclEntry", arn("ec2", "network-acl/acl-0cccccccccccccccc")),
     on("ec2:ReplaceNetworkAclAssociation", arn("ec2", `network-acl/${ACL_IDS[0]}`)),
     on("ec2:DeleteNetworkAcl", arn("ec2", `network-acl/${ACL_IDS[0]}`)),
+    on("ec2:ModifyManagedPrefixList", arn("ec2", "prefix-list/pl-0123456789abcdef0")),
     on("wafv2:UpdateIPSet", arn("wafv2", "regional/ipset/another-v4/0")),
     on("wafv2:DeleteIPSet", arn("wafv2", `regional/ipset/${IP_SETS}-v4/0`)),
     on("lambda:InvokeFunction", arn("lambda", "function:portcullis-enforcer-dev-enforcer")),
@@ -280,6 +270,7 @@ describe("what a function must never do", () => {
     on("ec2:CreateNetworkAclEntry", arn("ec2", `network-acl/${ACL_IDS[0]}`)),
     on("ec2:DeleteNetworkAclEntry", arn("ec2", `network-acl/${ACL_IDS[0]}`)),
     on("ec2:DescribeNetworkAcls", "*"),
+    on("ec2:GetManagedPrefixListEntries", arn("ec2", "prefix-list/pl-0123456789abcdef0")),
     on("wafv2:UpdateIPSet", arn("wafv2", `regional/ipset/${IP_SETS}-v4/0`)),
     inTable("PutItem", `${LIST}#targets`),
   ];

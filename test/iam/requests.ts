@@ -55,8 +55,14 @@ type Item = Readonly<Record<string, Attribute>>;
 
 function ec2(action: string, input: URLSearchParams, arn: Arn): Request {
   const acl = input.get("NetworkAclId");
+  const prefixList = input.get("PrefixListId");
   // The Describe actions know no resources: what they are asked about is a filter of the answer.
-  const resource = acl === null ? "*" : arn("ec2", `network-acl/${acl}`);
+  const resource =
+    acl !== null
+      ? arn("ec2", `network-acl/${acl}`)
+      : prefixList !== null
+        ? arn("ec2", `prefix-list/${prefixList}`)
+        : "*";
   return { action: `ec2:${action}`, resource, context: {} };
 }
 

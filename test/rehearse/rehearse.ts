@@ -17,7 +17,7 @@ import { checkPolicy } from "./policy.ts";
 const FIRST = "rehearsal";
 const SECOND = "rehearsal-b";
 const LIMIT_MS = 180_000;
-const RECORDER = fileURLToPath(new URL("./record.cjs", import.meta.url));
+const RECORDER = fileURLToPath(new URL("../support/record.cjs", import.meta.url));
 /** Every call that `serverless` sends, a line each. */
 const CALLS = join(PROJECT_ROOT, ".local/rehearsal-calls.jsonl");
 
@@ -70,7 +70,7 @@ const variablesOf = ({ url }: Moto): Record<string, string> => ({
   AWS_SECRET_ACCESS_KEY: "rehearsal",
   SLS_AWS_MONITORING_FREQUENCY: "200",
   NODE_OPTIONS: `--require ${RECORDER}`,
-  REHEARSAL_CALLS: CALLS,
+  AWS_CALLS: CALLS,
 });
 
 async function deploy(

@@ -5,6 +5,7 @@ import type { Blacklist, Metric } from "../../services/blacklist/blacklist.ts";
 import { createBudget } from "../../services/blacklist/budget.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
 import { createStandingOrders } from "../../services/blacklist/orders.ts";
+import { createRefusals } from "../../services/blacklist/refusals.ts";
 import { createCallerSources } from "../../services/blacklist/sources.ts";
 import { createCallers } from "../../shared/aws/callers.ts";
 import type { Parameters as ParameterStore } from "../../shared/aws/parameters.ts";
@@ -160,6 +161,7 @@ export function startEndpoint(change: Change = {}) {
     states: table.states,
     targets: [{ id: ACL, kind: "networkAcl" }],
     log,
+    refusals: createRefusals(log, clock),
     measure: (metric) => metrics.push(metric),
     ...parts,
   };

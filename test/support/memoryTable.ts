@@ -132,7 +132,7 @@ export function createMemoryTable() {
     },
     async readNetworks() {
       failIfUnreadable();
-      return [...table.networks.values()].flat();
+      return new Map(table.networks);
     },
     async writeNetwork(id, ranges) {
       table.networks.set(id, [...ranges]);

@@ -16,19 +16,22 @@ export type TargetStates = {
   read(id: string, kind: TargetKind): Promise<TargetState>;
   /** @throws ConflictError where `state.version` is no longer the table's */
   write(id: string, state: TargetState): Promise<TargetState>;
-  /** The ranges of the networks behind all targets, as the enforcer has recorded them. */
-  readNetworks(): Promise<string[]>;
+  /** The ranges of networks as the enforcer has recorded them, by target or whatever else they are of. */
+  readNetworks(): Promise<Networks>;
   writeNetwork(id: string, ranges: readonly string[]): Promise<void>;
   /** The owner's never-block list as the parameter store had it last; undefined before the first time. */
   readOwnersList(): Promise<OwnersList | undefined>;
   writeOwnersList(list: OwnersList): Promise<void>;
 };
 
+/** The ranges of networks, by what they are of: a target, the account, a prefix list. */
+export type Networks = ReadonlyMap<string, readonly string[]>;
+
 /** The owner's never-block list, unparsed. */
 export type OwnersList = { readonly value: string; readonly readAt: EpochMillis };
 
 const ownersList = v.object({ value: v.string(), readAt: v.number() });
-const networkItem = v.object({ ranges: v.array(v.string()) });
+const networkItem = v.object({ sk: v.string(), ranges: v.array(v.string()) });
 
 const targetKey = (id: string) => `target#${id}`;
 const networkKey = (id: string) => `network#${id}`;
@@ -89,15 +92,25 @@ export function createTargetStates(
     },
 
     async readNetworks() {
-      const { Items } = await dynamo.send(
-        new QueryCommand({
-          TableName: tableName,
-          KeyConditionExpression: "#list = :list AND begins_with(sk, :network)",
-          ExpressionAttributeNames: { "#list": "list" },
-          ExpressionAttributeValues: { ":list": targets, ":network": networkKey("") },
-        }),
-      );
-      return (Items ?? []).flatMap((item) => v.parse(networkItem, item).ranges);
+      const networks = new Map<string, readonly string[]>();
+      let ExclusiveStartKey: Record<string, unknown> | undefined;
+      do {
+        const page = await dynamo.send(
+          new QueryCommand({
+            TableName: tableName,
+            KeyConditionExpression: "#list = :list AND begins_with(sk, :network)",
+            ExpressionAttributeNames: { "#list": "list" },
+            ExpressionAttributeValues: { ":list": targets, ":network": networkKey("") },
+            ...(ExclusiveStartKey && { ExclusiveStartKey }),
+          }),
+        );
+        for (const item of page.Items ?? []) {
+          const { sk, ranges } = v.parse(networkItem, item);
+          networks.set(sk.slice(networkKey("").length), ranges);
+        }
+        ExclusiveStartKey = page.LastEvaluatedKey;
+      } while (ExclusiveStartKey);
+      return networks;
     },
 
     async writeNetwork(id, ranges) {

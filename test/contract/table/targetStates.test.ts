@@ -168,7 +168,7 @@ describeWithTable("the targets of a list", () => {
       await table.states.writeOwnersList(list);
       expect(await table.states.readOwnersList()).toEqual(list);
       expect(await table.another().states.readOwnersList()).toBeUndefined();
-      expect(await table.states.readNetworks()).toEqual([]);
+      expect(await table.states.readNetworks()).toEqual(new Map());
     });
 
     test("that cannot be read is an error: it must not be taken for none", async () => {
@@ -179,25 +179,39 @@ describeWithTable("the targets of a list", () => {
 
   describe("the networks behind the targets", () => {
     test("are none before they are recorded", async () => {
-      expect(await table.states.readNetworks()).toEqual([]);
+      expect(await table.states.readNetworks()).toEqual(new Map());
     });
 
-    test("are those of all targets, and of no other list", async () => {
+    test("are those of all targets, by their ids, and of no other list", async () => {
       await table.states.writeNetwork(ACL, ["10.0.0.0/16", "2600:1f18::/56"]);
       await table.states.writeNetwork("acl-99999999", ["11.0.0.0/16"]);
       await table.another().states.writeNetwork(ACL, ["12.0.0.0/16"]);
       await write(STATE);
-      expect((await table.states.readNetworks()).toSorted()).toEqual([
-        "10.0.0.0/16",
-        "11.0.0.0/16",
-        "2600:1f18::/56",
-      ]);
+      expect(await table.states.readNetworks()).toEqual(
+        new Map([
+          [ACL, ["10.0.0.0/16", "2600:1f18::/56"]],
+          ["acl-99999999", ["11.0.0.0/16"]],
+        ]),
+      );
     });
+
+    test("are read to the end, however many pages they fill", async () => {
+      const ranges = [...randomRanges(10_000, 6)];
+      for (const id of ["pl-11111111", "pl-22222222", "pl-33333333", "pl-44444444"])
+        await table.states.writeNetwork(id, ranges);
+      const networks = await table.states.readNetworks();
+      expect([...networks].map(([id, { length }]) => [id, length])).toEqual([
+        ["pl-11111111", 10_000],
+        ["pl-22222222", 10_000],
+        ["pl-33333333", 10_000],
+        ["pl-44444444", 10_000],
+      ]);
+    }, 30_000);
 
     test("of a target take the place of those before", async () => {
       await table.states.writeNetwork(ACL, ["10.0.0.0/16"]);
       await table.states.writeNetwork(ACL, ["11.0.0.0/16"]);
-      expect(await table.states.readNetworks()).toEqual(["11.0.0.0/16"]);
+      expect(await table.states.readNetworks()).toEqual(new Map([[ACL, ["11.0.0.0/16"]]]));
     });
 
     test("that cannot be read are an error: they must not be taken for none", async () => {

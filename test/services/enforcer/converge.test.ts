@@ -682,6 +682,7 @@ describe("never-block", () => {
       failing,
       "never-block",
       async () => [],
+      async () => ({ ranges: new Map(), isCurrent: true }),
       states,
       log as never,
       () => world.now,

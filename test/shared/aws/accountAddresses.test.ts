@@ -43,7 +43,7 @@ beforeEach(() => {
   warned = 0;
 });
 const states = {
-  readNetworks: async () => Object.values(recorded).flat(),
+  readNetworks: async () => new Map(Object.entries(recorded)),
   async writeNetwork(id: string, ranges: readonly string[]) {
     writes++;
     recorded[id] = ranges;
@@ -84,7 +84,7 @@ test("are asked for once a minute", async () => {
 test("while EC2 cannot be read, are what was recorded; what was never known is nothing", async () => {
   const failing = Object.setPrototypeOf({ ...down }, EC2Client.prototype) as EC2Client;
   expect(await start(failing)()).toEqual([]);
-  recorded = { account: ["3.80.0.1"] };
+  recorded = { account: ["3.80.0.1"], "acl-0123456789abcdef0": ["10.0.0.0/16"] };
   expect(await start(failing)()).toEqual(["3.80.0.1"]);
   expect(warned).toBe(2);
 });

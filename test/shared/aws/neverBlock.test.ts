@@ -5,6 +5,7 @@ import {
   createNeverBlock,
   createNeverBlockParser,
 } from "../../../shared/aws/neverBlock.ts";
+import type { KnownPrefixLists, PrefixRanges } from "../../../shared/aws/prefixLists.ts";
 import type { Addition } from "../../../shared/aws/table/additions.ts";
 import { InvalidAddressError, parseCidr } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../../shared/domain/neverBlock.ts";
@@ -22,8 +23,12 @@ const storing = (value: string | Error) => ({
 const log = { error: () => {} };
 const added = async () => NOTHING_ADDED;
 const NOTHING_ADDED: Addition[] = [];
-const parseNeverBlock = (value: string, ownRanges: string[], additions = NOTHING_ADDED) =>
-  createNeverBlockParser()(value, additions, ownRanges);
+const parseNeverBlock = (
+  value: string,
+  ownRanges: string[],
+  additions = NOTHING_ADDED,
+  prefixRanges: PrefixRanges = new Map(),
+) => createNeverBlockParser()(value, additions, ownRanges, prefixRanges);
 const whyNot = (list: NeverBlock, cidr: string) => protectedBy(list, parseCidr(cidr))?.why;
 
 describe("parseNeverBlock", () => {
@@ -65,6 +70,24 @@ describe("parseNeverBlock", () => {
     expect(() => parseNeverBlock("none", [], broken)).toThrow(InvalidAddressError);
   });
 
+  test("a prefix list's id, from either place, stands for its ranges; those of no other list", () => {
+    const ranges = new Map([
+      ["pl-0123456789abcdef0", ["198.51.100.0/28", "2001:db8:1::/48"]],
+      ["pl-12345678", ["192.0.2.0/28"]],
+      ["pl-23456789", ["203.0.113.0/24"]],
+    ]);
+    const additions = [{ sk: "never-block#pl-12345678" }];
+    const list = parseNeverBlock("pl-0123456789abcdef0 203.0.113.9", [], additions, ranges);
+    const why = "on the never-block list";
+    expect(whyNot(list, "198.51.100.7")).toBe(`${why}: in pl-0123456789abcdef0`);
+    expect(whyNot(list, "2001:db8:1::7")).toBe(`${why}: in pl-0123456789abcdef0`);
+    expect(whyNot(list, "192.0.2.7")).toBe(`${why}: in pl-12345678`);
+    expect(whyNot(list, "203.0.113.9")).toBe(why);
+    expect(whyNot(list, "203.0.113.10")).toBeUndefined();
+    for (const none of ["pl-", "pl-123", "pl-0123456789ABCDEF0", "pl-office"])
+      expect(() => parseNeverBlock(none, [])).toThrow(InvalidAddressError);
+  });
+
   test("is the same list as long as nothing changes: it is parsed once", () => {
     const parse = createNeverBlockParser();
     const once = parse("203.0.113.9", NOTHING_ADDED, ["11.0.0.0/16"]);
@@ -72,6 +95,10 @@ describe("parseNeverBlock", () => {
     expect(parse("203.0.113.9", NOTHING_ADDED, ["11.0.0.0/16"])).toBe(once);
     expect(parse("203.0.113.9", NOTHING_ADDED, ["12.0.0.0/16"])).toBe(other);
     expect(parse("203.0.113.9", [], ["11.0.0.0/16"])).not.toBe(once);
+    const ranges = new Map([["pl-12345678", ["192.0.2.0/28"]]]);
+    const named = parse("pl-12345678", NOTHING_ADDED, [], ranges);
+    expect(parse("pl-12345678", NOTHING_ADDED, [], ranges)).toBe(named);
+    expect(parse("pl-12345678", NOTHING_ADDED, [], new Map())).not.toBe(named);
   });
 
   test.each(["none", "", " , "])("%j is an empty list", async (value) => {
@@ -89,15 +116,18 @@ describe("parseNeverBlock", () => {
 describe("createNeverBlock", () => {
   let reads: number;
   let vpcCidrs: string[] | Error;
+  let prefixLists: Record<string, string[]>;
   beforeEach(() => {
     reads = 0;
     vpcCidrs = ["11.0.0.0/16"];
+    prefixLists = {};
   });
   const states = {
     async readNetworks() {
       reads++;
       if (vpcCidrs instanceof Error) throw vpcCidrs;
-      return [...vpcCidrs];
+      const acls = vpcCidrs.length > 0 ? { "acl-12345678": vpcCidrs } : {};
+      return new Map(Object.entries({ ...acls, ...prefixLists }));
     },
   };
 
@@ -108,6 +138,17 @@ describe("createNeverBlock", () => {
       expect(whyNot(await neverBlock(), own)).toBe("the VPC's own range");
     }
     expect(reads).toBe(1);
+  });
+
+  test("has of the recorded prefix lists those that the owner names", async () => {
+    prefixLists = { "pl-12345678": ["192.0.2.0/28"], "pl-23456789": ["198.51.100.0/28"] };
+    const value = "pl-12345678,pl-34567890";
+    const neverBlock = createNeverBlock(storing(value), NAME, added, states, log, Date.now);
+    const list = await neverBlock();
+    expect(whyNot(list, "192.0.2.1")).toBe("on the never-block list: in pl-12345678");
+    expect(whyNot(list, "198.51.100.1")).toBeUndefined();
+    expect(whyNot(list, "11.0.0.1")).toBe("the VPC's own range");
+    expect(await neverBlock()).toBe(list);
   });
 
   describe("while the networks cannot be read", () => {
@@ -184,8 +225,12 @@ describe("createLastKnown", () => {
   let inTable: { value: string; readAt: number } | undefined;
   let writes: number;
   let logged: string[];
+  let known: KnownPrefixLists | Error;
+  let asked: (readonly string[])[];
   beforeEach(() => {
     now = 1_800_000_000_000;
+    known = { ranges: new Map(), isCurrent: true };
+    asked = [];
     stored = "203.0.113.9";
     inTable = undefined;
     additions = [];
@@ -208,6 +253,11 @@ describe("createLastKnown", () => {
       { get: (name) => storing(stored).get(name) },
       NAME,
       async () => additions,
+      async (ids) => {
+        asked.push(ids);
+        if (known instanceof Error) throw known;
+        return known;
+      },
       table,
       log,
       () => now,
@@ -257,6 +307,34 @@ describe("createLastKnown", () => {
     expect(await isListed(neverBlock, "198.51.100.7")).toEqual([true, false]);
     additions = [];
     expect(await isListed(neverBlock, "198.51.100.7")).toEqual([false, false]);
+  });
+
+  test("has the ranges of the prefix lists on it, each asked for once, also while the store is down", async () => {
+    const neverBlock = instance();
+    stored = "pl-12345678 203.0.113.9,pl-01234567";
+    additions = [{ sk: "never-block#pl-12345678" }, { sk: "never-block#pl-23456789" }];
+    known = { ranges: new Map([["pl-23456789", ["192.0.2.0/28"]]]), isCurrent: true };
+    const { list, isCurrent } = await neverBlock([]);
+    expect(asked).toEqual([["pl-01234567", "pl-12345678", "pl-23456789"]]);
+    expect([whyNot(list, "192.0.2.1"), isCurrent]).toEqual([
+      "on the never-block list: in pl-23456789",
+      true,
+    ]);
+    stored = down;
+    const later = await neverBlock([]);
+    expect(asked[1]).toEqual(asked[0]);
+    expect([whyNot(later.list, "192.0.2.1"), later.isCurrent]).toEqual([
+      "on the never-block list: in pl-23456789",
+      false,
+    ]);
+  });
+
+  test("is not current while a prefix list is not, and fails where one has never been read", async () => {
+    const neverBlock = instance();
+    known = { ranges: new Map(), isCurrent: false };
+    expect(await isListed(neverBlock)).toEqual([true, false]);
+    known = new Error("Never read: pl-12345678.");
+    await expect(neverBlock([])).rejects.toThrow("Never read: pl-12345678.");
   });
 
   test("fails where nothing was ever read, or the table fails too: no list is no empty list", async () => {

@@ -26,6 +26,7 @@ export function initialState(vpcs: readonly InitialVpc[]): Ec2State {
   return {
     addresses: [],
     natGateways: [],
+    prefixLists: [],
     vpcs: vpcs.map(({ vpcId, cidrBlocks, ipv6CidrBlocks }) => ({
       vpcId,
       cidrBlocks,

@@ -5,12 +5,19 @@ import {
   ACL_FILTERS,
   filtered,
   OWNER_ID,
+  PREFIX_LIST_FILTERS,
   page,
   type ShownAcl,
   SUBNET_FILTERS,
   VPC_FILTERS,
 } from "./describe.ts";
 import { checkRuleNumber, type Entry, toEntry } from "./entry.ts";
+import {
+  createPrefixList,
+  deletePrefixList,
+  findPrefixList,
+  modifyPrefixList,
+} from "./prefixLists.ts";
 import {
   boolean,
   integer,
@@ -29,6 +36,7 @@ import {
   findVpc,
   type NatGateway,
   type NetworkAcl,
+  type PrefixList,
   type Subnet,
   type Vpc,
 } from "./state.ts";
@@ -46,6 +54,9 @@ export type Outcome = {
 type Action = (query: Query, state: Ec2State, settings: Settings) => Outcome;
 
 const DONE = { return: true };
+
+/** Prefix lists and their entries are answered by 100 (API reference). */
+const BY_HUNDRED = { least: 1, most: 100 };
 
 /** Each action reads its parameters, makes one call, shapes the answer. */
 const actions: Readonly<Record<string, Action>> = {
@@ -96,6 +107,45 @@ const actions: Readonly<Record<string, Action>> = {
   DescribeNatGateways(query, { natGateways }) {
     const { items, nextToken } = page(query, natGateways);
     return { answer: { natGatewaySet: itemsXml(items, natGatewayXml), nextToken } };
+  },
+
+  CreateManagedPrefixList(query, before, { region }) {
+    const { state, prefixList } = createPrefixList(before, {
+      name: text(query, "PrefixListName"),
+      addressFamily: text(query, "AddressFamily"),
+      maxEntries: integer(query, "MaxEntries"),
+      entries: readEntries(query, "Entry"),
+    });
+    return { state, answer: { prefixList: prefixListXml(prefixList, region) } };
+  },
+
+  ModifyManagedPrefixList(query, before, { region }) {
+    const { state, prefixList } = modifyPrefixList(before, text(query, "PrefixListId"), {
+      add: readEntries(query, "AddEntry"),
+      remove: readEntries(query, "RemoveEntry").map(({ cidr }) => cidr),
+      version: integer(query, "CurrentVersion"),
+    });
+    return { state, answer: { prefixList: prefixListXml(prefixList, region) } };
+  },
+
+  DeleteManagedPrefixList(query, before, { region }) {
+    const { state, prefixList } = deletePrefixList(before, text(query, "PrefixListId"));
+    return { state, answer: { prefixList: prefixListXml(prefixList, region) } };
+  },
+
+  DescribeManagedPrefixLists(query, state, { region }) {
+    const ids = list(query, "PrefixListId");
+    const found = ids.length > 0 ? ids.map((id) => findPrefixList(state, id)) : state.prefixLists;
+    const wanted = filtered(query, found, PREFIX_LIST_FILTERS);
+    const { items, nextToken } = page(query, wanted, BY_HUNDRED);
+    const prefixListSet = itemsXml(items, (prefixList) => prefixListXml(prefixList, region));
+    return { answer: { prefixListSet, nextToken } };
+  },
+
+  GetManagedPrefixListEntries(query, state) {
+    const { entries } = findPrefixList(state, text(query, "PrefixListId"));
+    const { items, nextToken } = page(query, entries, BY_HUNDRED);
+    return { answer: { entrySet: itemsXml(items, (entry) => ({ ...entry })), nextToken } };
   },
 
   CreateNetworkAcl(query, before) {
@@ -164,6 +214,13 @@ function readEntry(query: Query): Entry {
   });
 }
 
+function readEntries(query: Query, name: string): PrefixList["entries"] {
+  return structures(query, name).map((path) => {
+    const description = optionalText(query, `${path}.Description`);
+    return { cidr: text(query, `${path}.Cidr`), ...(description !== undefined && { description }) };
+  });
+}
+
 function itemsXml<Item>(items: readonly Item[], toXml: (item: Item) => XmlValue): XmlValue {
   return { item: items.map(toXml) };
 }
@@ -204,6 +261,21 @@ function natGatewayXml(gateway: NatGateway): XmlValue {
     state: "available",
     connectivityType: "public",
     natGatewayAddressSet: itemsXml([{ allocationId, publicIp }], (address) => address),
+    tagSet: "",
+  };
+}
+
+function prefixListXml(prefixList: PrefixList, region: string): XmlValue {
+  const { prefixListId, name, addressFamily, maxEntries, state, version } = prefixList;
+  return {
+    prefixListId,
+    prefixListName: name,
+    prefixListArn: `arn:aws:ec2:${region}:${OWNER_ID}:prefix-list/${prefixListId}`,
+    addressFamily,
+    maxEntries,
+    state,
+    version,
+    ownerId: OWNER_ID,
     tagSet: "",
   };
 }

@@ -1,7 +1,7 @@
 import type { Entry } from "./entry.ts";
 import { Ec2Error, invalidValue } from "./errors.ts";
 import { list, optionalInteger, optionalText, type Query, structures } from "./protocol.ts";
-import type { NetworkAcl, Subnet, Vpc } from "./state.ts";
+import type { NetworkAcl, PrefixList, Subnet, Vpc } from "./state.ts";
 import type { Association } from "./subnets.ts";
 
 /** The account that owns everything here. */
@@ -60,6 +60,13 @@ export const SUBNET_FILTERS: Filters<Subnet> = {
   "vpc-id": (subnet) => [subnet.vpcId],
 };
 
+/** The filters of DescribeManagedPrefixLists. */
+export const PREFIX_LIST_FILTERS: Filters<PrefixList> = {
+  "owner-id": () => [OWNER_ID],
+  "prefix-list-id": (prefixList) => [prefixList.prefixListId],
+  "prefix-list-name": (prefixList) => [prefixList.name],
+};
+
 /**
  * The resources that match every filter of the request; a filter matches when any of its values
  * does, with `*` and `?` as wildcards ("Filtering", EC2 API reference: Filter).
@@ -83,14 +90,15 @@ export function filtered<Resource>(
   );
 }
 
-/** One page: MaxResults is 5 to 1000, NextToken goes on ("Pagination", EC2 Developer Guide). */
+/** One page: MaxResults is mostly 5 to 1000, NextToken goes on ("Pagination", EC2 Developer Guide). */
 export function page<Item>(
   query: Query,
   items: readonly Item[],
+  { least = 5, most = 1000 } = {},
 ): { items: readonly Item[]; nextToken?: string } {
   const size = optionalInteger(query, "MaxResults");
-  if (size !== undefined && (size < 5 || size > 1000)) {
-    throw invalidValue(`${size}`, "maxResults", "It must be from 5 to 1000.");
+  if (size !== undefined && (size < least || size > most)) {
+    throw invalidValue(`${size}`, "maxResults", `It must be from ${least} to ${most}.`);
   }
   const token = optionalText(query, "NextToken") ?? "0";
   if (!/^\d{1,9}$/.test(token)) throw invalidValue(token, "nextToken");

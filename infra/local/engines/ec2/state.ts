@@ -41,6 +41,17 @@ export type NatGateway = ElasticIp & {
   readonly vpcId: string;
 };
 
+/** A managed prefix list of the account. */
+export type PrefixList = {
+  readonly prefixListId: string;
+  readonly name: string;
+  readonly addressFamily: string;
+  readonly maxEntries: number;
+  readonly state: "create-complete" | "modify-complete";
+  readonly version: number;
+  readonly entries: readonly { readonly cidr: string; readonly description?: string }[];
+};
+
 /** Everything the emulator knows. Immutable: each change is a new state. */
 export type Ec2State = {
   readonly vpcs: readonly Vpc[];
@@ -48,6 +59,7 @@ export type Ec2State = {
   readonly subnets: readonly Subnet[];
   readonly addresses: readonly ElasticIp[];
   readonly natGateways: readonly NatGateway[];
+  readonly prefixLists: readonly PrefixList[];
 };
 
 /** The VPC with this id, or InvalidVpcID.NotFound. */

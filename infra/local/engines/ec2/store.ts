@@ -48,10 +48,11 @@ export function createStore(
 
 function load(stateFile: string): Ec2State {
   const state: unknown = JSON.parse(readFileSync(stateFile, "utf8"));
-  // A file of the time before subnets or addresses has none.
+  // A file of the time before some of them has none.
   if (isState(state)) {
-    const { subnets = [], addresses = [], natGateways = [] } = state as Partial<Ec2State>;
-    return { ...state, subnets, addresses, natGateways };
+    const kept: Partial<Ec2State> = state;
+    const { subnets = [], addresses = [], natGateways = [], prefixLists = [] } = kept;
+    return { ...state, subnets, addresses, natGateways, prefixLists };
   }
   throw new Error(`${stateFile} is not a state of the EC2 emulator: remove it to start afresh`);
 }

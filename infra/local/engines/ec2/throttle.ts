@@ -26,7 +26,7 @@ export function createThrottle(limits: ThrottleLimits | false, now: () => number
   const buckets = new Map<string, { tokens: number; filledAtMs: number }>();
   return {
     take(action) {
-      const rate = action.startsWith("Describe") ? limits.describe : limits.mutating;
+      const rate = /^(Describe|Get)/.test(action) ? limits.describe : limits.mutating;
       const atMs = now();
       const bucket = buckets.get(action) ?? { tokens: rate.burst, filledAtMs: atMs };
       const refill = ((atMs - bucket.filledAtMs) / 1000) * rate.perSecond;

@@ -1,19 +1,24 @@
 import {
   AllocateAddressCommand,
+  CreateManagedPrefixListCommand,
   CreateNatGatewayCommand,
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
   CreateSubnetCommand,
   CreateVpcCommand,
+  DeleteManagedPrefixListCommand,
   DeleteNetworkAclCommand,
   DeleteNetworkAclEntryCommand,
   DescribeAddressesCommand,
+  DescribeManagedPrefixListsCommand,
   DescribeNatGatewaysCommand,
   DescribeNetworkAclsCommand,
   DescribeSubnetsCommand,
   DescribeVpcsCommand,
   EC2Client,
   EC2ServiceException,
+  GetManagedPrefixListEntriesCommand,
+  ModifyManagedPrefixListCommand,
   type NetworkAclEntry,
   ReplaceNetworkAclAssociationCommand,
   ReplaceNetworkAclEntryCommand,
@@ -169,6 +174,65 @@ describe.each(backends)("EC2 network ACLs, $name", ({ name, start }) => {
         client.send(new CreateNatGatewayCommand({ SubnetId, AllocationId })),
       );
       expect(outcome).toBe("InvalidAllocationID.NotFound");
+    });
+  });
+
+  describe("prefix lists", () => {
+    const NOWHERE = "pl-0123456789abcdef0";
+    const newList = async (...cidrs: string[]) => {
+      const { PrefixList } = await client.send(
+        new CreateManagedPrefixListCommand({
+          PrefixListName: "partners",
+          AddressFamily: "IPv4",
+          MaxEntries: 5,
+          Entries: cidrs.map((Cidr) => ({ Cidr, Description: "a partner" })),
+        }),
+      );
+      return given(PrefixList?.PrefixListId);
+    };
+    const described = async (...ids: string[]) => {
+      const Filters = [{ Name: "prefix-list-id", Values: ids }];
+      const { PrefixLists } = await client.send(new DescribeManagedPrefixListsCommand({ Filters }));
+      return PrefixLists ?? [];
+    };
+    const entriesOf = async (PrefixListId: string) => {
+      const { Entries } = await client.send(
+        new GetManagedPrefixListEntriesCommand({ PrefixListId, MaxResults: 100 }),
+      );
+      return (Entries ?? []).map(({ Cidr }) => Cidr);
+    };
+
+    it("are described as they were created; a filter passes over those that are not there", async () => {
+      const id = await newList("198.51.100.0/28", "203.0.113.0/28");
+      expect(await described(NOWHERE, id)).toMatchObject([
+        { PrefixListId: id, State: "create-complete", Version: 1, MaxEntries: 5 },
+      ]);
+      expect(await entriesOf(id)).toEqual(["198.51.100.0/28", "203.0.113.0/28"]);
+    });
+
+    it("have a new version with each change of their entries", async () => {
+      const id = await newList("198.51.100.0/28");
+      await client.send(
+        new ModifyManagedPrefixListCommand({
+          ...{ PrefixListId: id, CurrentVersion: 1 },
+          AddEntries: [{ Cidr: "192.0.2.0/28" }],
+          RemoveEntries: [{ Cidr: "198.51.100.0/28" }],
+        }),
+      );
+      expect(await described(id)).toMatchObject([{ State: "modify-complete", Version: 2 }]);
+      expect(await entriesOf(id)).toEqual(["192.0.2.0/28"]);
+    });
+
+    it("that are deleted are not there", async () => {
+      const id = await newList("198.51.100.0/28");
+      await client.send(new DeleteManagedPrefixListCommand({ PrefixListId: id }));
+      const left = (await described(id)).map(({ State }) => State);
+      // moto: shows it once more, as AWS may.
+      expect(left).toEqual(expected([], ["delete-complete"]));
+      expect(await described(id)).toEqual([]);
+      const outcome = await outcomeOf(() => entriesOf(id));
+      // moto: has no entries of what is not there.
+      expect(outcome).toBe(expected("InvalidPrefixListID.NotFound", "accepted"));
     });
   });
 

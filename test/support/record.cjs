@@ -1,4 +1,4 @@
-// Loaded into `serverless` by --require: notes each call that its AWS SDK clients send, one JSON line each.
+// Loaded into a program by --require: notes each call that its AWS SDK clients send, one JSON line each.
 const { appendFileSync } = require("node:fs");
 const { CloudFormationClient } = require("@aws-sdk/client-cloudformation");
 
@@ -7,10 +7,10 @@ const { prototype } = Object.getPrototypeOf(CloudFormationClient);
 const { send } = prototype;
 
 prototype.send = function record(command, ...rest) {
-  const { Bucket, Key, StackName, FunctionName, RoleName, Prefix } = command.input ?? {};
-  const input = { Bucket, Key, StackName, FunctionName, RoleName, Prefix };
+  // What says nothing of where a call goes, and may be large.
+  const { Body, Payload, TemplateBody, ...input } = command.input ?? {};
   const name = command.constructor.name.replace(/Command$/, "");
   const call = { service: this.config.serviceId, name, input };
-  appendFileSync(process.env.REHEARSAL_CALLS, `${JSON.stringify(call)}\n`);
+  appendFileSync(process.env.AWS_CALLS, `${JSON.stringify(call)}\n`);
   return send.call(this, command, ...rest);
 };

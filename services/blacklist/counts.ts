@@ -1,0 +1,40 @@
+import type { Metrics } from "../../shared/aws/log.ts";
+import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
+import type { Measure, Metric } from "./blacklist.ts";
+
+/** What is counted within such a time is published together. */
+const TOGETHER: Millis = 1_000;
+
+/** The metrics of the endpoint, counted until they are published. */
+export type Counts = {
+  readonly measure: Measure;
+  /** To be called after each request. */
+  publish(): void;
+};
+
+/**
+ * To publish a metric is to write a line of the log, which in a flood costs more than what it counts. So
+ * what follows within a second of a publication goes out together, with the first request after it. An
+ * instance that no request comes to any more takes the last second's count with it.
+ */
+export function createCounts(
+  metrics: Pick<Metrics, "addMetric" | "publishStoredMetrics">,
+  clock: () => EpochMillis,
+): Counts {
+  const counts = new Map<Metric, number>();
+  let publishedAt = Number.NEGATIVE_INFINITY;
+  return {
+    measure(metric) {
+      counts.set(metric, (counts.get(metric) ?? 0) + 1);
+    },
+    publish() {
+      if (counts.size === 0) return;
+      const now = clock();
+      if (now - publishedAt < TOGETHER) return;
+      for (const [metric, count] of counts) metrics.addMetric(metric, "Count", count);
+      metrics.publishStoredMetrics();
+      counts.clear();
+      publishedAt = now;
+    },
+  };
+}
