@@ -88,6 +88,13 @@ const schema = v.pipe(
     withdrawalGrace: setting(count(0, 3_600), 60),
     scoreHalfLife: setting(count(1, 86_400), 300),
     blockLimit: setting(count(1, 2_000_000), 200_000),
+    silentAfter: setting(
+      v.record(
+        named(/^[\w.-]{1,64}$/, "the name of a caller"),
+        v.pipe(count(60, 86_400), v.multipleOf(60, "must be whole minutes, in seconds")),
+      ),
+      {},
+    ),
     signedRequests: setting(onOff, "off"),
   }),
   v.check(
@@ -179,6 +186,7 @@ async function settings(serverless) {
     leastSeverity: Object.entries(targets.leastSeverity)
       .map(([target, severity]) => `${target}=${severity}`)
       .join(","),
+    watchedDetectors: Object.keys(stage.silentAfter).join(","),
     // What the enforcer may change: these and nothing else.
     targetArns: {
       networkAcls: (networkAcls.length > 0 ? networkAcls : ["none"]).map((id) =>

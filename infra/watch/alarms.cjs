@@ -165,6 +165,16 @@ function alarmsOfTarget({ own }, target) {
   };
 }
 
+/** The alarm of a detector that reports all the time: it is armed by the first report. */
+const alarmsOfDetector = ({ detector }, name, seconds) => ({
+  Silent: {
+    metric: detector("Reports", name),
+    ...{ under: 1, stat: "Sum", period: seconds, of: 1, isSilence: true },
+    runbook: "silent-detector",
+    text: `The detector ${name} has reported nothing for ${seconds / 60} minutes or more.`,
+  },
+});
+
 /** TimeToEntry → time-to-entry */
 const dashed = (name) => name.replace(/(?!^)[A-Z]/g, "-$&").toLowerCase();
 
@@ -199,7 +209,13 @@ function alarm(stage, name, target, spec) {
 }
 
 module.exports = async (serverless) => {
-  const { name: stage, targets, alarmEmails, blockLimit } = await resolveStage(serverless);
+  const {
+    name: stage,
+    targets,
+    alarmEmails,
+    blockLimit,
+    silentAfter,
+  } = await resolveStage(serverless);
   const metrics = metricsOf(stage);
   const ids = [...targets.networkAcls, ...targets.wafIpSets];
   const resources = [
@@ -211,6 +227,12 @@ module.exports = async (serverless) => {
       Object.entries(alarmsOfTarget(metrics, id)).map(([name, spec]) => [
         `${name}Alarm${logicalId(id)}`,
         alarm(stage, name, id, spec),
+      ]),
+    ),
+    ...Object.entries(silentAfter).flatMap(([detector, seconds]) =>
+      Object.entries(alarmsOfDetector(metrics, detector, seconds)).map(([name, spec]) => [
+        `${name}Alarm${logicalId(detector)}`,
+        alarm(stage, name, detector, spec),
       ]),
     ),
   ];

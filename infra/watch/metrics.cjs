@@ -12,6 +12,12 @@ module.exports = (stage) => ({
       ...(target !== undefined && { target }),
     },
   }),
+  /** What the endpoint counts of one detector. */
+  detector: (name, detector) => ({
+    Namespace: "Portcullis",
+    MetricName: name,
+    Dimensions: { service: "portcullis-blacklist", stage, detector },
+  }),
   lambda: (service, name) => ({
     Namespace: "AWS/Lambda",
     MetricName: name,

@@ -8,6 +8,7 @@ import type { Blacklist, Request } from "./blacklist.ts";
 import { block, blockAll } from "./block.ts";
 import { type Answer, authenticated, type Call, errorAnswers, notFound, shape } from "./http.ts";
 import { list } from "./list.ts";
+import { listDetectors } from "./listDetectors.ts";
 import { setMode } from "./mode.ts";
 import { release } from "./release.ts";
 import type { Fields } from "./request.ts";
@@ -47,6 +48,11 @@ export function createApp(tokens: Tokens, blacklist: Blacklist, clock: () => num
     },
     { method: "GET", path: "/blacklist", handler: route({ role: "reader" }, list) },
     { method: "DELETE", path: "/blacklist", handler: route({ role: "operator" }, undo) },
+    {
+      method: "GET",
+      path: "/detectors",
+      handler: route({ role: "reader" }, (_, request) => listDetectors(request, blacklist)),
+    },
     { method: "PUT", path: "/mode", handler: route({ role: "operator" }, setMode) },
   ];
 

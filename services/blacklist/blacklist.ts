@@ -7,6 +7,7 @@ import type { Cidr } from "../../shared/domain/cidr.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
 import type { EpochMillis, Seconds } from "../../shared/domain/time.ts";
 import type { TargetKind } from "../../shared/targets/target.ts";
+import type { DetectorActivity } from "./activity.ts";
 import type { Budget } from "./budget.ts";
 import type { createFold } from "./fold.ts";
 import type { StandingOrders } from "./orders.ts";
@@ -31,6 +32,7 @@ export type Blacklist = {
   readonly orderBook: Pick<OrderBook, "read" | "hold" | "lift" | "setMode">;
   readonly budget: Budget;
   readonly sources: CallerSources;
+  readonly activity: DetectorActivity;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly expirySeconds: Seconds;
   readonly maxExpirySeconds: Seconds;

@@ -38,3 +38,19 @@ export function createCounts(
     },
   };
 }
+
+/**
+ * Counts the reports of some detectors apart. Each costs a metric of its own, so it is those that an alarm
+ * watches, and no others.
+ */
+export function countReports(
+  metrics: Pick<Metrics, "singleMetric">,
+  watched: readonly string[],
+): (detector: string, reports: number) => void {
+  return (detector, reports) => {
+    if (!watched.includes(detector)) return;
+    const single = metrics.singleMetric();
+    single.addDimension("detector", detector);
+    single.addMetric("Reports", "Count", reports);
+  };
+}

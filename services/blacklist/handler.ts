@@ -7,6 +7,7 @@ import { createNeverBlock } from "../../shared/aws/neverBlock.ts";
 import { createParameters } from "../../shared/aws/parameters.ts";
 import { createQueue } from "../../shared/aws/queue.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
+import { createActivities } from "../../shared/aws/table/activity.ts";
 import { createAdditions } from "../../shared/aws/table/additions.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
 import { createBudgets } from "../../shared/aws/table/budgets.ts";
@@ -16,10 +17,11 @@ import { createOutstanding } from "../../shared/aws/table/outstanding.ts";
 import { createSources } from "../../shared/aws/table/sources.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
+import { createDetectorActivity } from "./activity.ts";
 import { createApp } from "./app.ts";
 import type { Blacklist } from "./blacklist.ts";
 import { createBudget } from "./budget.ts";
-import { createCounts } from "./counts.ts";
+import { countReports, createCounts } from "./counts.ts";
 import { createFold } from "./fold.ts";
 import { createStandingOrders } from "./orders.ts";
 import { createRefusals } from "./refusals.ts";
@@ -28,7 +30,8 @@ import { createCallerSources } from "./sources.ts";
 
 const config = readSettings(settings, process.env);
 const log = createLogger();
-const counts = createCounts(createMetrics(config.STAGE_NAME), Date.now);
+const metrics = createMetrics(config.STAGE_NAME);
+const counts = createCounts(metrics, Date.now);
 const parameters = createParameters(createSsm(), () => counts.measure("ParameterUnreadable"));
 const dynamo = createDynamo();
 const tableConfig = { tableName: config.TABLE_NAME, list: config.LIST_NAME };
@@ -64,6 +67,11 @@ const blacklist: Blacklist = {
     log,
   ),
   sources: createCallerSources(createSources(dynamo, tableConfig, log), log),
+  activity: createDetectorActivity(
+    createActivities(dynamo, tableConfig, log),
+    log,
+    countReports(metrics, config.WATCHED_DETECTORS),
+  ),
   neverBlock: createNeverBlock(
     parameters,
     config.NEVER_BLOCK_PARAMETER,

@@ -2,7 +2,9 @@ import type { MiddlewareObj } from "@middy/core";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Logger } from "../../shared/aws/log.ts";
 import { QueueUnavailableError } from "../../shared/aws/queue.ts";
+import type { LastRefusal, Seen } from "../../shared/aws/table/activity.ts";
 import type { Tokens } from "../../shared/aws/tokens.ts";
+import type { EpochMillis } from "../../shared/domain/time.ts";
 import { type Access, authenticate, naming } from "./authenticate.ts";
 import type { Blacklist, Metric, Request } from "./blacklist.ts";
 import { Refusal, unavailable } from "./errors.ts";
@@ -13,6 +15,8 @@ export type Answer = {
   readonly status: number;
   readonly body: object;
   readonly headers?: Readonly<Record<string, string>>;
+  /** What came of a detector's reports. */
+  readonly seen?: Seen;
 };
 
 /** A call of a caller that is recognised. */
@@ -28,7 +32,7 @@ export type Call = {
 export function authenticated(
   tokens: Tokens,
   access: Access,
-  { sources, measure }: Pick<Blacklist, "sources" | "measure">,
+  { sources, activity, measure }: Pick<Blacklist, "sources" | "activity" | "measure">,
   clock: () => number,
   handle: (call: Call) => Promise<Answer>,
 ) {
@@ -47,10 +51,28 @@ export function authenticated(
     const noted = sources.note(sourceIp, now);
     const request = { caller, source, now, trace };
     const detector = event.pathParameters?.detector;
-    const answer = await naming(caller, () => handle({ fields, documents, request, detector }));
-    await noted;
-    return shape(answer);
+    try {
+      const answer = await naming(caller, () => handle({ fields, documents, request, detector }));
+      if (answer.seen) await activity.saw(caller.name, answer.seen, now);
+      return shape(answer);
+    } catch (error) {
+      if (access.role === "detector") await activity.saw(caller.name, refusedFor(error, now), now);
+      throw error;
+    } finally {
+      await noted;
+    }
   };
+}
+
+function refusedFor(error: unknown, now: EpochMillis): Seen {
+  return { accepted: 0, refused: 1, lastRefusal: lastRefusalOf(error, now) };
+}
+
+/** Of a sentence only where it is ours throughout: another may repeat what the caller has sent. */
+export function lastRefusalOf(error: unknown, at: EpochMillis): LastRefusal {
+  if (!(error instanceof Refusal)) return { code: "unavailable", at };
+  const { code, message } = error;
+  return { code, ...(code === "not_understood" && { message }), at };
 }
 
 /** Where a request came from, as the gateway saw it: a stolen token can be traced by it. */

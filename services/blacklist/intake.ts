@@ -4,11 +4,12 @@ import {
   MAX_COUNT,
   type WithdrawMessage,
 } from "../../shared/aws/queue.ts";
+import type { Seen } from "../../shared/aws/table/activity.ts";
 import type { Caller } from "../../shared/domain/caller.ts";
 import type { Orders } from "../../shared/domain/orders.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { Refusal, unavailable } from "./errors.ts";
-import type { Answer } from "./http.ts";
+import { type Answer, lastRefusalOf } from "./http.ts";
 import { createJudge, type Ignored, type Terms, withdrawalOf } from "./judge.ts";
 
 /** What a caller says of one address, or why that is not understood. */
@@ -34,6 +35,8 @@ type Outcome =
 
 const laneOf = ({ role }: Caller): Lane => (role === "operator" ? "operators" : "detectors");
 
+const ACCEPTED: Seen = { accepted: 1, refused: 0 };
+
 /**
  * Takes what is said of one address.
  *
@@ -44,14 +47,15 @@ export async function takeOne(said: Said, request: Request, blacklist: Blacklist
   const orders = await blacklist.orders.current();
   const [decided] = await decide([said], orders, request, blacklist);
   if (!decided || decided.kind === "refused") throw decided?.refusal;
-  if (decided.kind === "ignored") return { status: 200, body: ignored(decided, request) };
+  if (decided.kind === "ignored")
+    return { status: 200, body: ignored(decided, request), seen: ACCEPTED };
   const { kind, message } = decided;
-  if (kind === "folded") return { status: 202, body: queued(message) };
+  if (kind === "folded") return { status: 202, body: queued(message), seen: ACCEPTED };
   try {
     if (message.kind === "withdraw") await letWithdraw(request.caller, orders, blacklist);
     const sent = await fold.send(message, orders, laneOf(request.caller));
     logQueued([sent], request, blacklist);
-    return { status: 202, body: queued(sent) };
+    return { status: 202, body: queued(sent), seen: ACCEPTED };
   } catch (error) {
     giveBack([message], request, blacklist);
     throw error;
@@ -103,7 +107,7 @@ export async function takeAll(
 function answerAll(
   decided: readonly Decided[],
   results: readonly Outcome[],
-  { trace }: Request,
+  { trace, now }: Request,
   { refusals: refused, measure }: Blacklist,
 ): Answer {
   const refusals = decided.flatMap((one) => (one.kind === "refused" ? [one.refusal] : []));
@@ -117,12 +121,17 @@ function answerAll(
     });
   }
   if (spent?.status === 429) measure("OverBudget");
-  const statuses = new Set(results.map(({ status }) => status));
-  if (statuses.has("queued")) return { status: 202, body: { results } };
   const why = spent ?? refusals[0];
-  if (statuses.has("ignored") || !why) return { status: 200, body: { results } };
+  const seen: Seen = {
+    accepted: results.filter(({ status }) => status !== "refused").length,
+    refused: refusals.length,
+    ...(why && { lastRefusal: lastRefusalOf(why, now) }),
+  };
+  const statuses = new Set(results.map(({ status }) => status));
+  if (statuses.has("queued")) return { status: 202, body: { results }, seen };
+  if (statuses.has("ignored") || !why) return { status: 200, body: { results }, seen };
   const { status, code, message, headers } = why;
-  return { status, headers, body: { error: { code, message }, results } };
+  return { status, headers, body: { error: { code, message }, results }, seen };
 }
 
 /**

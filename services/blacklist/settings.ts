@@ -1,5 +1,12 @@
 import * as v from "valibot";
-import { aclIds, ipSetNames, parameterName, text, wholeNumber } from "../../shared/aws/settings.ts";
+import {
+  aclIds,
+  callerNames,
+  ipSetNames,
+  parameterName,
+  text,
+  wholeNumber,
+} from "../../shared/aws/settings.ts";
 
 const YEAR = 31_536_000;
 
@@ -21,6 +28,8 @@ export const settings = v.object({
   MAX_EXPIRY_TIME: wholeNumber(1, YEAR),
   /** Seconds for which an unblocked address is not blocked again, where the request names none. */
   HOLD_TIME: wholeNumber(0, YEAR),
+  /** Detectors whose reports are counted apart, so that an alarm knows when one falls silent. */
+  WATCHED_DETECTORS: callerNames,
   /** Blocks that may be in force, of all callers together. */
   BLOCK_LIMIT: wholeNumber(1, 2_000_000),
 });

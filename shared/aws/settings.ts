@@ -39,6 +39,15 @@ export const ipSetNames = v.pipe(
   ),
 );
 
+/** The names of callers, separated by commas. */
+export const callerNames = v.pipe(
+  names,
+  v.everyItem(
+    (name) => /^[\w.-]{1,64}$/.test(name),
+    "must be names of callers, separated by commas",
+  ),
+);
+
 /** `target=severity`, separated by commas: the least severity that a target is for. */
 export const severityByTarget = v.pipe(
   names,

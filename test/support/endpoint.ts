@@ -1,5 +1,6 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import type { APIGatewayProxyEventV2, Context } from "aws-lambda";
+import { createDetectorActivity } from "../../services/blacklist/activity.ts";
 import { createApp } from "../../services/blacklist/app.ts";
 import type { Blacklist, Metric } from "../../services/blacklist/blacklist.ts";
 import { createBudget } from "../../services/blacklist/budget.ts";
@@ -10,6 +11,7 @@ import { createCallerSources } from "../../services/blacklist/sources.ts";
 import { createCallers } from "../../shared/aws/callers.ts";
 import type { Parameters as ParameterStore } from "../../shared/aws/parameters.ts";
 import { type Outgoing, type Queue, QueueUnavailableError } from "../../shared/aws/queue.ts";
+import type { Activities, Activity, Seen } from "../../shared/aws/table/activity.ts";
 import type { Budgets } from "../../shared/aws/table/budgets.ts";
 import type { Sources } from "../../shared/aws/table/sources.ts";
 import { createTokens } from "../../shared/aws/tokens.ts";
@@ -96,6 +98,32 @@ export function memorySources() {
   return sources;
 }
 
+/** What each detector did. Tests break it. */
+export function memoryActivities() {
+  const known = new Map<string, Activity>();
+  const activities = {
+    writes: 0,
+    failure: undefined as Error | undefined,
+    async add(detector: string, { accepted, refused, lastRefusal }: Seen, now: number) {
+      activities.writes++;
+      if (activities.failure) throw activities.failure;
+      const before = known.get(detector);
+      known.set(detector, {
+        detector,
+        accepted: (before?.accepted ?? 0) + accepted,
+        refused: (before?.refused ?? 0) + refused,
+        lastRefusal: lastRefusal ?? before?.lastRefusal,
+        lastSeenAt: now,
+      });
+    },
+    async all() {
+      if (activities.failure) throw activities.failure;
+      return [...known.values()];
+    },
+  } satisfies Activities & Record<string, unknown>;
+  return activities;
+}
+
 /** Parameters that are what tests make them. Their reads are counted. */
 const storing = (values: Readonly<Record<string, () => string>>) => ({
   reads: 0,
@@ -134,6 +162,7 @@ export function startEndpoint(change: Change = {}) {
   const table = createMemoryTable();
   const budgets = memoryBudgets();
   const sources = memorySources();
+  const activities = memoryActivities();
   const metrics: Metric[] = [];
   const clock = () => endpoint.now;
   const log = parts.log ?? new Logger({ logLevel: "SILENT" });
@@ -153,6 +182,7 @@ export function startEndpoint(change: Change = {}) {
     orderBook: table.orders,
     budget: createBudget(budgets, table.outstanding, blockLimit, log),
     sources: createCallerSources(sources, log),
+    activity: createDetectorActivity(activities, log),
     neverBlock: async () => SPECIAL_RANGES,
     expirySeconds: 3_600,
     maxExpirySeconds: 2_592_000,
@@ -173,6 +203,7 @@ export function startEndpoint(change: Change = {}) {
     table,
     budgets,
     sources,
+    activities,
     parameters,
     metrics,
     /** What was queued, in order, with the addresses as texts. */

@@ -10,9 +10,11 @@ import type { Logger } from "../log.ts";
 //   <list>#memory        offender#<cidr>   how often it was blocked; outlives the block, has its own TTL
 //                        suspect#<cidr>    what detectors reported of it, while that is not enough to block; TTL
 //                        unblock#<cidr>    when an operator last unblocked it; TTL
+//                        withdrawals#<cidr>  when detectors last took their reports of it back; TTL
 //   <list>#orders        unblocks          how many unblocks there were
 //                        hold#<cidr>       until when detectors' reports of it are ignored; TTL
 //                        undo#…            what a detector reported is taken back; TTL
+//                        withdrawer#…      a detector that takes reports back one by one; TTL
 //                        mode              the mode that an operator has ordered
 //   <list>#targets       target#<id>       what is ours in the target, and what its last converge saw
 //                        network#<id>      the ranges of the network behind a target, which are never blocked
@@ -21,6 +23,7 @@ import type { Logger } from "../log.ts";
 //   <list>#outstanding   caller#<name>     how many blocks of a caller are in force, by when they end; TTL
 //   <list>#budgets       budget#…          how many addresses a caller reported in a minute; TTL
 //   <list>#callers       source#<ip>       an address that a caller called from lately; TTL
+//                        activity#<name>   what a detector has reported, and why it was refused; TTL
 //   <list>#settings      caller#<name>     a caller that an operator has added, or revoked
 //                        never-block#<cidr>  a range that an operator has added to the never-block list
 //                        version           counts the changes of the partition

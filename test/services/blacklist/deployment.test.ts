@@ -27,7 +27,7 @@ describe("the endpoint may", () => {
     ["Query", "RankIndexArn", [""]],
     ["GetItem", "TableArn", ["#targets", "#settings", "#tokens"]],
     ["Query", "TableArn", ["#targets", "#orders", "#callers", "#settings", "#tokens"]],
-    ["UpdateItem", "TableArn", ["#orders", "#budgets"]],
+    ["UpdateItem", "TableArn", ["#orders", "#budgets", "#callers"]],
     ["PutItem", "TableArn", ["#orders", "#callers"]],
     ["DeleteItem", "TableArn", ["#orders"]],
   ])("%s %s: the partitions that it needs", (action, resource, partitions) => {

@@ -22,8 +22,8 @@ test("the grammar reaches every answer", async () => {
     ...["202 results", "400 duplicate_parameter", "400 invalid_body", "400 invalid_detector"],
     ...["400 invalid_expiry", "400 invalid_hold", "400 invalid_ip", "400 invalid_ips"],
     ...["400 invalid_json", "400 invalid_limit", "400 invalid_mode", "400 invalid_next"],
-    ...["400 invalid_reason", "400 invalid_severity", "400 invalid_since", "400 range_too_wide"],
-    ...["401 unauthorized", "403 forbidden", "403 forbidden_source"],
+    ...["400 invalid_reason", "400 invalid_severity", "400 invalid_since", "400 not_understood"],
+    ...["400 range_too_wide", "401 unauthorized", "403 forbidden", "403 forbidden_source"],
     ...["404 not_found", "405 method_not_allowed", "413 too_large"],
     ...["415 unsupported_media_type", "429 over_budget"],
   ]);

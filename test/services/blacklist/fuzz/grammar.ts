@@ -245,6 +245,13 @@ const call = fc.oneof(
   { weight: 2, arbitrary: fc.constant(["GET", "/blacklist"]) },
   { weight: 1, arbitrary: fc.constant(["DELETE", "/blacklist"]) },
   { weight: 1, arbitrary: fc.constant(["PUT", "/mode"]) },
+  { weight: 1, arbitrary: fc.constant(["GET", "/detectors"]) },
+  {
+    weight: 4,
+    arbitrary: fc
+      .constantFrom("fail2ban", "alertmanager", "crowdsec", "elastalert", "generic", "nagios")
+      .map((name) => ["POST", `/alerts/${name}`]),
+  },
   {
     weight: 1,
     arbitrary: fc.constantFrom(
@@ -288,6 +295,34 @@ const garbling = fc.oneof(
   },
 );
 
+/** What detectors say, more or less. */
+const alertFields = fc.oneof(
+  blockFields,
+  fc.record({
+    alerts: fc.array(
+      fc.record(
+        {
+          status: fc.constantFrom("firing", "resolved", "pending"),
+          labels: fc.record({ src_ip: address }, { requiredKeys: [] }),
+        },
+        { requiredKeys: [] },
+      ),
+      { maxLength: 4 },
+    ),
+  }),
+  fc.record({
+    decisions: fc.array(
+      fc.record({
+        value: address,
+        scope: fc.constantFrom("Ip", "Range", "AS"),
+        type: fc.constantFrom("ban", "captcha"),
+        duration: fc.constantFrom("4h", "-3s", "726ms", "soon"),
+      }),
+      { maxLength: 4 },
+    ),
+  }),
+);
+
 const anyFields = fc.oneof(
   { weight: 8, arbitrary: blockFields },
   { weight: 1, arbitrary: unblockFields },
@@ -304,7 +339,7 @@ const fieldsFor = (method: string, path: string): fc.Arbitrary<unknown> => {
     "GET /blacklist": listFields,
     "PUT /mode": modeFields,
   };
-  const own = byCall[`${method} ${path}`];
+  const own = path.startsWith("/alerts/") ? alertFields : byCall[`${method} ${path}`];
   return own
     ? fc.oneof({ weight: 2, arbitrary: own }, { weight: 1, arbitrary: anyFields })
     : anyFields;

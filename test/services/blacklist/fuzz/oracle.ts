@@ -19,6 +19,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     ...["invalid_ip", "invalid_ips", "range_too_wide", "invalid_expiry", "invalid_severity"],
     ...["invalid_reason", "invalid_json", "invalid_body", "duplicate_parameter", "invalid_hold"],
     ...["invalid_limit", "invalid_next", "invalid_mode", "invalid_since", "invalid_detector"],
+    ...["not_understood", "invalid_gzip", "too_many"],
   ],
   401: ["unauthorized"],
   403: ["forbidden", "forbidden_source"],

@@ -1,0 +1,68 @@
+import { LRUCache } from "lru-cache";
+import type { Logger } from "../../shared/aws/log.ts";
+import type { Activities, Activity, Seen } from "../../shared/aws/table/activity.ts";
+import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
+
+/** What an instance sees of a detector within such a time is written together. */
+const TOGETHER: Millis = 5_000;
+
+/** No request waits longer for the table. */
+const ANSWER: Millis = 300;
+
+const MAX_DETECTORS = 1_000;
+
+/** What each detector does: an operator must see which one keeps being refused, and which is silent. */
+export type DetectorActivity = {
+  /**
+   * Never throws: a table that is down must not turn reports away. What comes within five seconds of a
+   * write goes with the first request after them; an instance that no request comes to any more takes it
+   * with it.
+   */
+  saw(detector: string, seen: Seen, now: EpochMillis): Promise<void>;
+  /** All detectors, what this instance has not written yet included. @throws Error */
+  all(now: EpochMillis): Promise<readonly Activity[]>;
+};
+
+type Pending = Seen & { readonly writtenAt: EpochMillis };
+
+const NOTHING: Seen = { accepted: 0, refused: 0 };
+
+/** @param count tells how many reports of a detector were seen */
+export function createDetectorActivity(
+  activities: Activities,
+  log: Pick<Logger, "warn">,
+  count: (detector: string, reports: number) => void = () => {},
+): DetectorActivity {
+  const pending = new LRUCache<string, Pending>({ max: MAX_DETECTORS });
+
+  async function write(detector: string, seen: Seen, now: EpochMillis): Promise<void> {
+    pending.set(detector, { ...NOTHING, writtenAt: now });
+    count(detector, seen.accepted + seen.refused);
+    try {
+      await activities.add(detector, seen, now, AbortSignal.timeout(ANSWER));
+    } catch (error) {
+      log.warn("What a detector does cannot be noted", error as Error);
+    }
+  }
+
+  return {
+    async saw(detector, seen, now) {
+      const before = pending.get(detector);
+      const together = {
+        accepted: (before?.accepted ?? 0) + seen.accepted,
+        refused: (before?.refused ?? 0) + seen.refused,
+        lastRefusal: seen.lastRefusal ?? before?.lastRefusal,
+      };
+      const age = now - (before?.writtenAt ?? Number.NEGATIVE_INFINITY);
+      if (age >= 0 && age < TOGETHER)
+        pending.set(detector, { ...before, ...together, writtenAt: now - age });
+      else await write(detector, together, now);
+    },
+
+    async all(now) {
+      const open = [...pending].filter(([, { accepted, refused }]) => accepted + refused > 0);
+      await Promise.all(open.map(([detector, seen]) => write(detector, seen, now)));
+      return activities.all(AbortSignal.timeout(ANSWER));
+    },
+  };
+}
