@@ -3,12 +3,7 @@ import { beforeEach, describe, expect, test } from "@jest/globals";
 import { createParameters } from "../../../shared/aws/parameters.ts";
 import { bearer, json, startEndpoint } from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
-import {
-  CALLER_LIST,
-  DETECTOR_TOKEN,
-  signatureHeaders,
-  TOKEN_LIST,
-} from "../../support/tokens.ts";
+import { CALLER_LIST, DETECTOR_TOKEN, signatureHeaders, TOKEN_LIST } from "../../support/tokens.ts";
 
 // What a request may cost: nothing grows faster than what was sent, and little is done for callers who are
 // not known.
