@@ -1,45 +1,20 @@
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
-import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { addDetector, CALLERS, changeList, PARAMETER_MS } from "./callers.ts";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
 
 // What a stolen token can do, and what its owner does about it.
 
-/** Longer than the functions keep a parameter. */
-const PARAMETER_MS = 6_000;
-const CALLERS = "/portcullis/local/callers";
-const TOKENS = "/portcullis/local/tokens";
-
 let cloud: TestCloud;
-let ssm: SSMClient;
-/** Another detector, which nobody has robbed. */
-const honest = randomBytes(24).toString("base64url");
+/** The token of another detector, which nobody has robbed. */
+let honest: string;
 
 beforeAll(async () => {
   cloud = await startTestCloud({ EXPIRY_TIME: "3600" });
-  const { region, endpoints } = cloud.stack;
-  const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-  ssm = new SSMClient({ endpoint: endpoints.ssm, region, credentials });
-  await change(CALLERS, (list) => [...list, { name: "honest", role: "detector" }]);
-  const signingKey = createHmac("sha256", honest).update("portcullis-signature").digest("hex");
-  const sha256 = createHash("sha256").update(honest).digest("hex");
-  await change(TOKENS, (list) => [...list, { name: "honest", sha256, signingKey }]);
-  await pause(PARAMETER_MS);
+  honest = await addDetector(cloud, "honest");
 }, 120_000);
-afterAll(async () => {
-  ssm.destroy();
-  await cloud.stop();
-});
-
-type Entry = { readonly name: string };
-async function change(Name: string, by: (list: readonly Entry[]) => readonly object[]) {
-  const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
-  const list = JSON.parse(Parameter?.Value ?? "[]") as readonly Entry[];
-  await ssm.send(
-    new PutParameterCommand({ Name, Value: JSON.stringify(by(list)), Overwrite: true }),
-  );
-}
+afterAll(() => cloud.stop());
 
 const json = { "content-type": "application/json" };
 const report = (fields: object, token?: string) =>
@@ -99,7 +74,7 @@ describe("its owner", () => {
   }, 90_000);
 
   test("revokes it: it is refused, and what lies in the queue is dropped", async () => {
-    await change(CALLERS, (list) => list.filter(({ name }) => name !== "detector"));
+    await changeList(cloud, CALLERS, (list) => list.filter(({ name }) => name !== "detector"));
     await pause(PARAMETER_MS);
     expect((await report({ ip: "203.0.113.31" })).status).toBe(401);
   }, 30_000);
