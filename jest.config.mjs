@@ -11,4 +11,6 @@ export default {
   // Two cores: the end-to-end tests start whole local clouds.
   maxWorkers: 2,
   testTimeout: 30_000,
+  // Each run proves the policies by the calls that its functions made.
+  reporters: ["default", "<rootDir>/test/iam/reporter.ts"],
 };
