@@ -53,7 +53,10 @@ if (parts.length === 0) {
 }
 const permissions = await judge(recording, false).catch((error: Error) => error);
 recording.stop();
-console.log(permissions instanceof Error ? pc.red(permissions.message) : permissions);
+console.log(
+  "Permissions:",
+  permissions instanceof Error ? pc.red(permissions.message) : permissions,
+);
 process.exit(failed === 0 && !(permissions instanceof Error) ? 0 : 1);
 
 async function work(): Promise<void> {

@@ -18,31 +18,26 @@ export async function packagedRoles(): Promise<Readonly<Record<string, Role>>> {
  * Proves the packaged policies by what was recorded: each call is allowed, and, where the recording is whole,
  * nothing is granted that none of them needs. What was asked is written to .local/permissions/calls.json.
  *
- * @returns what was proven, in a sentence
+ * @returns what was proven, in a sentence; nothing where no function has run
  * @throws Error with all that was refused, or granted in vain
  */
-export async function judge(recording: Recording, isWhole: boolean): Promise<string> {
+export async function judge(recording: Recording, isWhole: boolean): Promise<string | undefined> {
   const recorded = recording.read();
-  const names = Object.keys(recorded).toSorted();
-  if (names.length === 0) return "Permissions: no function has run.";
+  if (!isWhole && Object.keys(recorded).length === 0) return undefined;
   writeJson(join(DIR, "calls.json"), recorded);
-  const roles = await packagedRoles();
   const wrong: string[] = [];
   const proven: string[] = [];
-  for (const name of names) {
-    const role = roles[name];
-    if (!role) throw new Error(`there is no function ${name} in the templates.`);
+  for (const [name, role] of Object.entries(await packagedRoles())) {
     const requests = [...(recorded[name] ?? []), ...role.lambdaCalls];
     for (const { action, resource, context } of await refused(role, requests)) {
       wrong.push(`${name} may not ${action} on ${resource} ${JSON.stringify(context)}`);
     }
-    if (isWhole) {
-      const { takenOut, unneeded: granted } = await unneeded(role, requests);
-      wrong.push(...granted.map((what) => `${name} never needs ${what}`));
-      proven.push(`${name} ${requests.length}, ${takenOut} taken out`);
-    } else proven.push(`${name} ${requests.length}`);
+    proven.push(`${requests.length} kinds of calls of ${name}`);
+    if (!isWhole) continue;
+    const granted = await unneeded(role, requests);
+    wrong.push(...granted.unneeded.map((what) => `${name} never needs ${what}`));
+    proven.push(`each of ${granted.takenOut} grants needed`);
   }
-  if (wrong.length > 0) throw new Error(`\n  ${wrong.join("\n  ")}`);
-  const what = isWhole ? "allowed and nothing more" : "allowed (of all suites only part ran)";
-  return `Permissions: kinds of calls: ${proven.join("; ")}: ${what}.`;
+  if (wrong.length > 0) throw new Error(wrong.join("\n  "));
+  return `allowed are ${proven.join(", ")}.`;
 }

@@ -34,7 +34,8 @@ export default class Permissions {
   async onRunComplete(_contexts: unknown, results: Results): Promise<void> {
     try {
       if (this.#recording === undefined) return;
-      console.error(await judge(this.#recording, !this.#isFiltered && isWhole(results)));
+      const proven = await judge(this.#recording, !this.#isFiltered && isWhole(results));
+      if (proven !== undefined) console.error(`Permissions: ${proven}`);
     } catch (error) {
       this.#error = error as Error;
       console.error(`Permissions: ${this.#error.message}`);
