@@ -46,9 +46,9 @@ export function openWorkshop(): Workshop {
     writeFileSync(join(root, name), "export const handler = async () => {};\n");
   }
   const serverless = async (cwd: string, stage: string, environment: object) => {
-    const { PATH = "", HOME = "" } = process.env;
+    const { PATH = "", HOME = "", NODE_COMPILE_CACHE = "" } = process.env;
     const args = [join(PACKAGE, "bin/serverless.js"), "package", "--stage", stage];
-    const env = { PATH, HOME, ...environment };
+    const env = { PATH, HOME, NODE_COMPILE_CACHE, ...environment };
     await promisify(execFile)(process.execPath, args, { cwd, env }).catch((error) => {
       throw new Error(`${error.stdout}${error.stderr}`);
     });
