@@ -111,8 +111,7 @@ export async function startCloud({
     const functions = new Map<string, Running>();
     for (const fn of model.functions) {
       const log = openLog(logDir, fn.artefact);
-      const overrides = settingsOf(fn, {
-        ...env,
+      const overrides = settingsOf(fn, env, {
         ACL_ID: aclIds.join(","),
         WAF_IP_SETS: settings.wafIpSets.join(","),
       });
@@ -122,6 +121,7 @@ export async function startCloud({
         // Each call's User-Agent names its function: in AWS its role tells them apart, here nothing would.
         env: { ...base, AWS_SDK_UA_APP_ID: fn.artefact, ...environment },
         log,
+        ...(settings.preload !== undefined && { preload: settings.preload }),
       });
       functions.set(fn.name, { fn, log, lambda, environment });
     }
@@ -249,13 +249,17 @@ type Running = {
   environment: Record<string, string>;
 };
 
-/** The settings of a function that the runner's environment replaces. */
-function settingsOf(fn: FunctionModel, env: Environment): Record<string, string> {
+/** The settings of a function that the runner's environment replaces, and its targets, be there none. */
+function settingsOf(
+  fn: FunctionModel,
+  env: Environment,
+  targets: Readonly<Record<string, string>>,
+): Record<string, string> {
   // NODE_OPTIONS here are the runner's own.
   const names = fn.settings.filter((name) => name !== "NODE_OPTIONS");
-  const replaced = names.map((name) => [name, env[name]] as const);
+  const replaced = names.map((name) => [name, targets[name] ?? (env[name] || undefined)] as const);
   return Object.fromEntries(
-    replaced.filter((pair): pair is readonly [string, string] => Boolean(pair[1])),
+    replaced.filter((pair): pair is readonly [string, string] => pair[1] !== undefined),
   );
 }
 

@@ -42,9 +42,15 @@ export type LambdaFunction = {
  */
 export function createFunction(
   model: FunctionModel,
-  options: { codeDir: string; env: Readonly<Record<string, string>>; log: Log },
+  options: {
+    codeDir: string;
+    env: Readonly<Record<string, string>>;
+    log: Log;
+    /** A module that each environment loads before the handler, as a URL: it sees what the function does. */
+    preload?: string;
+  },
 ): LambdaFunction {
-  const { log } = options;
+  const { log, preload } = options;
   const limit = model.reservedConcurrency ?? UNRESERVED_CONCURRENCY;
   const patienceMs = model.reservedConcurrency === undefined ? UNRESERVED_WAIT_MS : 0;
   const idle: Environment[] = [];
@@ -67,7 +73,7 @@ export function createFunction(
     };
     const codeDir = join(options.codeDir, model.artefact);
     const environment = createEnvironment(
-      { codeDir, handler: model.handler, context },
+      { codeDir, handler: model.handler, context, ...(preload !== undefined && { preload }) },
       {
         ...options.env,
         AWS_EXECUTION_ENV: "AWS_Lambda_nodejs24.x",

@@ -36,6 +36,7 @@ const schema = v.object({
   ),
   /** off: the table's items outlive their time to live. */
   TTL: v.optional(v.picklist(["on", "off"]), "on"),
+  FUNCTION_PRELOAD: v.optional(v.pipe(v.string(), v.startsWith("file:", "must be a file: URL"))),
   AWS_REGION: v.optional(v.string()),
   AWS_DEFAULT_REGION: v.optional(v.string()),
 });
@@ -51,6 +52,8 @@ export type LocalSettings = {
   /** Names of pairs of IP sets. */
   wafIpSets: readonly string[];
   timeToLive: boolean;
+  /** A module that each execution environment loads before its function, as a URL. */
+  preload?: string;
   region: string;
 };
 
@@ -67,6 +70,7 @@ export function readSettings(env: Environment): LocalSettings {
     throw new SetupError(`${v.getDotPath(issue)}: ${issue.message}`);
   }
   const { PORT, PORTCULLIS_LOCAL_DIR: dir, RECONCILE_SECONDS, NEVER_BLOCK } = parsed.output;
+  const { FUNCTION_PRELOAD: preload } = parsed.output;
   return {
     port: PORT,
     aclIds: parsed.output.ACL_ID,
@@ -76,5 +80,6 @@ export function readSettings(env: Environment): LocalSettings {
     region: parsed.output.AWS_REGION ?? parsed.output.AWS_DEFAULT_REGION ?? "us-east-1",
     ...(RECONCILE_SECONDS !== undefined && { reconcileSeconds: RECONCILE_SECONDS }),
     ...(NEVER_BLOCK && { neverBlock: NEVER_BLOCK }),
+    ...(preload !== undefined && { preload }),
   };
 }

@@ -23,7 +23,12 @@ export function packagedFunction(
   return {
     bundle: join(codeDir, name, `${file}.mjs`),
     handler,
-    env: { ...lambdaEnvironment(found), ...environmentOf(endpoints), ACL_ID: aclId },
+    env: {
+      ...lambdaEnvironment(found),
+      ...environmentOf(endpoints),
+      ACL_ID: aclId,
+      WAF_IP_SETS: "",
+    },
   };
 }
 

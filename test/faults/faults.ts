@@ -5,6 +5,8 @@ import pc from "picocolors";
 import { writeJson } from "../../infra/local/files.ts";
 import { PROJECT_ROOT, packageServices } from "../../infra/local/package.ts";
 import { machine, machineText, markdownOf } from "../bench/report.ts";
+import { judge } from "../iam/judge.ts";
+import { startRecording } from "../iam/recording.ts";
 import { type Result, run } from "./campaign.ts";
 import { type Lane, startLane } from "./lane.ts";
 import { SCENARIOS } from "./scenarios.ts";
@@ -22,6 +24,7 @@ const parts = process.argv.slice(2);
 const scenarios = SCENARIOS.filter(({ hop, fault }) =>
   parts.every((part) => `${hop} ${fault}`.includes(part)),
 );
+const recording = startRecording();
 const begin = performance.now();
 await packageServices(join(PROJECT_ROOT, ".local", "faults", "code"));
 const results: Result[] = [];
@@ -48,7 +51,13 @@ if (parts.length === 0) {
   });
   writeFileSync(join(PROJECT_ROOT, ".local", "faults.md"), markdownOf(head, rows));
 }
-process.exit(failed === 0 ? 0 : 1);
+const permissions = await judge(recording, false).catch((error: Error) => error);
+recording.stop();
+console.log(
+  "Permissions:",
+  permissions instanceof Error ? pc.red(permissions.message) : permissions,
+);
+process.exit(failed === 0 && !(permissions instanceof Error) ? 0 : 1);
 
 async function work(): Promise<void> {
   let lane: Lane | undefined;

@@ -1,4 +1,5 @@
-import type { Place, Request } from "./requests.ts";
+import type { Place } from "./place.ts";
+import type { Request } from "./requests.ts";
 
 /** A call as a program's SDK has sent it (test/support/record.cjs). */
 export type Recorded = {

@@ -1,6 +1,6 @@
 import { resolve, type Template } from "../../infra/local/intrinsics.ts";
 import { createScope, LOCAL_ACCOUNT } from "../../infra/local/template.ts";
-import type { Place, Request } from "./requests.ts";
+import type { Request } from "./requests.ts";
 
 export type Statement = {
   readonly Effect: string;
@@ -23,7 +23,7 @@ type Properties = Record<string, unknown>;
 export function readRoles(
   templates: readonly Template[],
   region: string,
-): { roles: Readonly<Record<string, Role>>; place: Place } {
+): Readonly<Record<string, Role>> {
   const scope = createScope(templates, { region });
   const roles: Record<string, Role> = {};
   for (const template of templates) {
@@ -52,7 +52,7 @@ export function readRoles(
       };
     }
   }
-  return { roles, place: { region, accountId: LOCAL_ACCOUNT } };
+  return roles;
 }
 
 const list = (value: unknown): string[] =>

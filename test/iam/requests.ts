@@ -1,4 +1,12 @@
-import type { Call } from "../faults/proxy.ts";
+import type { Place } from "./place.ts";
+
+/** A call as it goes over the wire. */
+export type Call = {
+  /** As the signature names it. */
+  readonly service: string;
+  readonly action: string;
+  readonly body: string;
+};
 
 /** What IAM is asked about a call: may this be done to that? */
 export type Request = {
@@ -10,9 +18,6 @@ export type Request = {
 
 /** The table's partition key. */
 const PARTITION = "list";
-
-/** How the ARNs of a region's resources begin. */
-export type Place = { readonly region: string; readonly accountId: string };
 
 /**
  * What IAM is asked about a call, as the service authorization reference has it: most calls are an
@@ -45,6 +50,8 @@ export function requestsOf({ service, action, body }: Call, place: Place): Reque
       const resource = action === "ListIPSets" ? "*" : arn("wafv2", set);
       return [{ action: `wafv2:${action}`, resource, context: {} }];
     }
+    default:
+      throw new Error(`What is IAM asked about ${service}'s ${action}? Say it here.`);
   }
 }
 

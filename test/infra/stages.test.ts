@@ -85,7 +85,7 @@ describe("packaging", () => {
   });
 
   test("of a stage without a file fails in a sentence", async () => {
-    await expect(workshop.package("prod")).rejects.toThrow(
+    await expect(workshop.packageFirst("prod")).rejects.toThrow(
       "There is no infra/stages/prod.yml: copy infra/stages/example.yml to it and fill it in.",
     );
   }, 60_000);
@@ -153,7 +153,7 @@ describe("a first try", () => {
   test.each(["ACL_ID", "ACCESS_TOKEN"])(
     "fails without %s, and so empties nothing",
     async (name) => {
-      const failure = workshop.package("first-try", { ...SHELL, [name]: "" });
+      const failure = workshop.packageFirst("first-try", { ...SHELL, [name]: "" });
       await expect(failure).rejects.toThrow(`A first try needs ${name} each time it is deployed.`);
     },
     60_000,

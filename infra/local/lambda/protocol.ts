@@ -6,6 +6,8 @@ export type Boot = {
   codeDir: string;
   /** `file.export` */
   handler: string;
+  /** A module to load before it, as a URL. */
+  preload?: string;
   context: {
     functionName: string;
     functionVersion: string;

@@ -21,7 +21,8 @@ try {
   report({ kind: "init-error", error: asFunctionError(error) });
 }
 
-async function load({ codeDir, handler }: Boot): Promise<Handler> {
+async function load({ codeDir, handler, preload }: Boot): Promise<Handler> {
+  if (preload !== undefined) await import(preload);
   const [file = "", name = ""] = handler.split(".");
   const module = (await import(await moduleUrl(codeDir, file))) as Record<string, unknown>;
   const found = module[name];
