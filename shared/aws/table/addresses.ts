@@ -43,13 +43,14 @@ const suspectItem = v.object({
   version: v.number(),
 });
 
-const unblockItem = v.object({
+/** When an operator last unblocked an address, as the table holds it. */
+export const unblockItem = v.object({
   requestedAt: v.number(),
   expiresAt: v.number(),
 });
 
 const suspectKey = (cidrText: string) => `suspect#${cidrText}`;
-const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
+export const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
 
 export function createAddresses(
   dynamo: DynamoDBDocumentClient,
