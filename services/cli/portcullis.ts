@@ -5,6 +5,7 @@ import { addDrain } from "./commands/drain.ts";
 import { addMode } from "./commands/mode.ts";
 import { addNeverBlock } from "./commands/neverBlock.ts";
 import { addDeadLetters, addStreamFailures } from "./commands/replay.ts";
+import { addRestore } from "./commands/restore.ts";
 import { addSmoke } from "./commands/smoke.ts";
 import { addToken } from "./commands/token.ts";
 import { UsageError } from "./errors.ts";
@@ -27,6 +28,7 @@ for (const add of [
   addMode,
   addToken,
   addNeverBlock,
+  addRestore,
   addDeadLetters,
   addStreamFailures,
 ]) {

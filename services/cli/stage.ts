@@ -18,6 +18,7 @@ import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
 import { parse } from "yaml";
 import { aclIds, ipSetNames, readSettings, text, wholeNumber } from "../../shared/aws/settings.ts";
+import type { Seconds } from "../../shared/domain/time.ts";
 import type { TargetKind } from "../../shared/targets/target.ts";
 import { UsageError } from "./errors.ts";
 
@@ -54,6 +55,10 @@ export type Deployment = {
   readonly ruleLimit: number;
   readonly ruleNumbers: { readonly first: number; readonly last: number };
   readonly mode: string;
+  /** How long an address is remembered whose block has ended. */
+  readonly repeatMemory: Seconds;
+  /** The weight that detectors must reach together; 0 = any one will do. */
+  readonly corroborationThreshold: number;
   /** Names of the parameters with a deployment's first callers; empty where it does without. */
   readonly parameters: {
     readonly tokens: string;
@@ -85,7 +90,9 @@ const enforcerSettings = v.object({
   RULE_NUMBER_FIRST: wholeNumber(1, 32_766),
   RULE_NUMBER_LAST: wholeNumber(1, 32_766),
   MODE: text,
+  REPEAT_MEMORY: wholeNumber(0, 31_536_000),
 });
+const workerSettings = v.object({ CORROBORATION_THRESHOLD: wholeNumber(0, 1000) });
 const blacklistSettings = v.object({
   TOKENS_PARAMETER: parameterName,
   CALLERS_PARAMETER: parameterName,
@@ -167,11 +174,13 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
     },
 
     async deployment() {
-      const [enforcer, blacklist] = await Promise.all([
+      const [enforcer, worker, blacklist] = await Promise.all([
         environmentOf("enforcer"),
+        environmentOf("worker"),
         environmentOf("blacklist"),
       ]);
       const own = readSettings(enforcerSettings, enforcer);
+      const { CORROBORATION_THRESHOLD } = readSettings(workerSettings, worker);
       const parameters = readSettings(blacklistSettings, blacklist);
       return {
         tableName: own.TABLE_NAME,
@@ -183,6 +192,8 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
         ruleLimit: own.RULE_LIMIT,
         ruleNumbers: { first: own.RULE_NUMBER_FIRST, last: own.RULE_NUMBER_LAST },
         mode: own.MODE,
+        repeatMemory: own.REPEAT_MEMORY,
+        corroborationThreshold: CORROBORATION_THRESHOLD,
         parameters: {
           tokens: parameters.TOKENS_PARAMETER,
           callers: parameters.CALLERS_PARAMETER,

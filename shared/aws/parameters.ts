@@ -15,7 +15,7 @@ const NO_PARAMETER = "";
 
 /** Reads SSM parameters. */
 export type Parameters = {
-  /** @throws Error where the parameter is missing or cannot be read */
+  /** Empty where there is no such parameter. @throws Error where it cannot be read */
   get(name: string): Promise<string>;
 };
 
@@ -32,8 +32,10 @@ export function createParameters(ssm: SSMClient, onFailure = () => {}): Paramete
         const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
         return Parameter?.Value;
       } catch (error) {
+        // A deployment makes none: what operators add at run time is enough.
+        if (error instanceof ParameterNotFound) return "";
         onFailure();
-        if (!(error instanceof ParameterNotFound)) failures.set("store", error as Error);
+        failures.set("store", error as Error);
         throw error;
       }
     },

@@ -180,7 +180,13 @@ function withEnded(known: Known, now: EpochMillis): Known {
  * What is known once all standing orders have been obeyed. The lanes are written at once: after a write
  * each of them looks whether the other's came in between. The same object where nothing changes.
  */
-export function obey(known: Known, { orders, corroboration }: Policy): Known {
+export function obey(
+  known: Known,
+  {
+    orders,
+    corroboration,
+  }: Pick<Policy, "orders"> & { readonly corroboration: Pick<Corroboration, "threshold"> },
+): Known {
   const { block, suspect, unblock } = known;
   const isKept = ({ reportedAt }: Pick<OwnReport, "reportedAt">, caller: string) =>
     !(unblock && reportedAt <= unblock.requestedAt) && !isUndone(orders.undos, caller, reportedAt);

@@ -75,7 +75,7 @@ function entriesIn<Record>({ schema, entries }: RecordOf<Record>, item: unknown)
  *
  * @throws ValiError where the record cannot be read
  */
-export function placesOf({ kind, record }: TargetState): number {
+export function placesOf({ kind, record }: Pick<TargetState, "kind" | "record">): number {
   if (record === null) return 0;
   if (kind === "wafIpSet") return v.parse(wafRecord.schema, record).ours.size;
   const { ingress, egress } = v.parse(aclRecord.schema, record).slots;

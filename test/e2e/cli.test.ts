@@ -1,82 +1,33 @@
-import { execFile } from "node:child_process";
-import { setTimeout as pause } from "node:timers/promises";
-import { promisify } from "node:util";
 import {
   CreateManagedPrefixListCommand,
   CreateNetworkAclEntryCommand,
   DeleteManagedPrefixListCommand,
   DeleteNetworkAclEntryCommand,
-  DescribeNetworkAclsCommand,
 } from "@aws-sdk/client-ec2";
-import { GetIPSetCommand, ListIPSetsCommand, UpdateIPSetCommand } from "@aws-sdk/client-wafv2";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
+import { operatorOf } from "./operator.ts";
 
 // What an operator runs against a stage, on the local cloud without its schedule: what an order changes,
 // events must bring about.
 
-const CLI = new URL("../../services/cli/portcullis.ts", import.meta.url).pathname;
 const WAF = "edge";
-const Scope = "REGIONAL";
 const PERSONS = "198.51.100.7/32";
 /** In which what an operator changes must be in force. */
 const SECONDS = 10;
 
 let cloud: TestCloud;
+const run = (...args: string[]) => operatorOf(cloud, WAF).run(...args);
+const json = (...args: string[]) => operatorOf(cloud, WAF).json(...args);
+const described = () => operatorOf(cloud, WAF).described();
 /** What the targets were before anything was blocked. */
 let before: string;
 beforeAll(async () => {
   cloud = await startTestCloud({ WAF_IP_SETS: WAF, RECONCILE_SECONDS: "0" });
-  await cloud.ec2.send(
-    new CreateNetworkAclEntryCommand({
-      ...{ NetworkAclId: cloud.stack.aclId, Egress: false, RuleNumber: 50, Protocol: "-1" },
-      ...{ RuleAction: "deny", CidrBlock: PERSONS },
-    }),
-  );
-  const { key, IPSet, LockToken } = await ipSet("v4");
-  await cloud.wafv2.send(
-    new UpdateIPSetCommand({
-      ...{ ...key, LockToken, Description: IPSet?.Description },
-      Addresses: [...(IPSet?.Addresses ?? []), PERSONS],
-    }),
-  );
+  await operatorOf(cloud, WAF).deny(PERSONS);
   before = await described();
 }, 180_000);
 afterAll(() => cloud?.stop());
-
-type Outcome = { readonly code: number; readonly out: string; readonly err: string };
-
-async function run(...args: string[]): Promise<Outcome> {
-  const options = {
-    env: { ...process.env, NODE_OPTIONS: "", PORTCULLIS_LOCAL_DIR: cloud.dir },
-    timeout: 120_000,
-  };
-  const answer = promisify(execFile)(process.execPath, [CLI, ...args], options);
-  return answer.then(
-    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
-    ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
-  );
-}
-
-const json = async (...args: string[]) => JSON.parse((await run(...args, "--json")).out);
-
-async function ipSet(version: "v4" | "v6") {
-  const { IPSets } = await cloud.wafv2.send(new ListIPSetsCommand({ Scope }));
-  const { Name, Id } = IPSets?.find((set) => set.Name === `${WAF}-${version}`) ?? {};
-  const key = { Name, Id, Scope } as const;
-  return { key, ...(await cloud.wafv2.send(new GetIPSetCommand(key))) };
-}
-
-/** The targets, byte for byte, but for the lock tokens, which every update changes. */
-async function described(): Promise<string> {
-  const { NetworkAcls } = await cloud.ec2.send(new DescribeNetworkAclsCommand({}));
-  const sets = [];
-  for (const version of ["v4", "v6"] as const) {
-    sets.push((await ipSet(version)).IPSet);
-    await pause(500); // WAF grants five reads a second
-  }
-  return JSON.stringify({ NetworkAcls, sets });
-}
 
 const statusOf = async (token: string) =>
   (await cloud.call("/blacklistip?ip=203.0.113.77", { method: "POST", token })).status;

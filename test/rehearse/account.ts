@@ -6,6 +6,7 @@ import {
   ListStackResourcesCommand,
   type StackResourceSummary,
 } from "@aws-sdk/client-cloudformation";
+import { CloudWatchClient, DescribeAlarmsCommand } from "@aws-sdk/client-cloudwatch";
 import { CloudWatchLogsClient, DescribeLogGroupsCommand } from "@aws-sdk/client-cloudwatch-logs";
 import { DescribeTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DescribeRuleCommand, EventBridgeClient } from "@aws-sdk/client-eventbridge";
@@ -52,13 +53,22 @@ export type Account = {
   destroy(): void;
 };
 
-export function openAccount(endpoint: string, region: string): Account {
-  const config = {
-    endpoint,
-    region,
-    credentials: { accessKeyId: "rehearsal", secretAccessKey: "rehearsal" },
-  };
+/** How the account is reached. */
+export type Config = {
+  readonly endpoint: string;
+  readonly region: string;
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
+};
+
+export const configOf = (endpoint: string, region: string): Config => ({
+  endpoint,
+  region,
+  credentials: { accessKeyId: "rehearsal", secretAccessKey: "rehearsal" },
+});
+
+export function openAccount(config: Config): Account {
   const cloudFormation = new CloudFormationClient(config);
+  const cloudWatch = new CloudWatchClient(config);
   const dynamodb = new DynamoDBClient(config);
   const events = new EventBridgeClient(config);
   const iam = new IAMClient(config);
@@ -70,6 +80,10 @@ export function openAccount(endpoint: string, region: string): Account {
   const ssm = new SSMClient(config);
 
   const readers: Record<string, (id: string) => Promise<unknown>> = {
+    async "AWS::CloudWatch::Alarm"(id) {
+      const found = await cloudWatch.send(new DescribeAlarmsCommand({ AlarmNames: [id] }));
+      if (!found.MetricAlarms?.length) throw missing();
+    },
     "AWS::DynamoDB::Table": (id) => dynamodb.send(new DescribeTableCommand({ TableName: id })),
     "AWS::Events::Rule": (id) =>
       events.send(new DescribeRuleCommand({ Name: id.split("/").at(-1) })),
@@ -155,8 +169,8 @@ export function openAccount(endpoint: string, region: string): Account {
       );
     },
     destroy() {
-      const clients = [cloudFormation, dynamodb, events, iam, lambda, logs, s3, sns, sqs, ssm];
-      for (const client of clients) client.destroy();
+      const clients = [cloudFormation, cloudWatch, dynamodb, events, iam, lambda, logs, s3, sns];
+      for (const client of [...clients, sqs, ssm]) client.destroy();
     },
   };
 }

@@ -8,7 +8,11 @@ import copy
 import json
 import logging
 
+from moto.awslambda.models import LambdaBackend
 from moto.cloudformation import models, parsing
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
 from moto.server import main
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -55,9 +59,44 @@ class Declared:
         pass
 
 
+class Alarm(Declared):
+    """An alarm of moto's CloudWatch, which its CloudFormation does not make. Its state is set by hand."""
+
+    @property
+    def physical_resource_id(self):
+        return self.properties["AlarmName"]
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        made = super().create_from_cloudformation_json(resource_name, cloudformation_json, account_id, region_name)
+        p = made.properties
+        cloudwatch_backends[account_id][region_name].put_metric_alarm(
+            name=p["AlarmName"],
+            namespace=p.get("Namespace"),
+            metric_name=p.get("MetricName"),
+            comparison_operator=p["ComparisonOperator"],
+            evaluation_periods=p["EvaluationPeriods"],
+            period=p.get("Period"),
+            threshold=p.get("Threshold"),
+            statistic=p.get("Statistic"),
+            description=p.get("AlarmDescription"),
+            dimensions=p.get("Dimensions", []),
+            alarm_actions=p.get("AlarmActions", []),
+            ok_actions=p.get("OKActions", []),
+            insufficient_data_actions=p.get("InsufficientDataActions", []),
+        )
+        return made
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+        cloudwatch_backends[account_id][region_name].delete_alarms([resource_name])
+
+
 def class_of(resource_type):
     """Types that moto cannot make are declared; custom resources would start a container."""
-    return parsing.get_model_map().get(resource_type, Declared)
+    return {"AWS::CloudWatch::Alarm": Alarm}.get(resource_type) or parsing.get_model_map().get(
+        resource_type, Declared
+    )
 
 
 parsing.resource_class_from_type = class_of
@@ -89,6 +128,40 @@ def delete(self):
 
 
 parsing.ResourceMap.delete = delete
+
+
+create_table = Table.create_from_cloudformation_json.__func__
+
+
+def create_table_as_declared(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+    """A table's time to live and point-in-time recovery are part of its declaration."""
+    table = create_table(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+    properties = cloudformation_json["Properties"]
+    backend = dynamodb_backends[account_id][region_name]
+    if "TimeToLiveSpecification" in properties:
+        backend.update_time_to_live(table.name, properties["TimeToLiveSpecification"])
+    if "PointInTimeRecoverySpecification" in properties:
+        backend.update_continuous_backups(table.name, properties["PointInTimeRecoverySpecification"])
+    return table
+
+
+Table.create_from_cloudformation_json = classmethod(create_table_as_declared)
+
+
+def mappings_of(self, event_source_arn, function_name):
+    """A function's mappings are found by its name, however they name it."""
+    return [
+        mapping
+        for mapping in self._event_source_mappings.values()
+        if event_source_arn in (None, mapping.event_source_arn)
+        and function_name in (None, mapping.function_name, mapping.function_arn.split(":")[6])
+    ]
+
+
+LambdaBackend.list_event_source_mappings = mappings_of
+# Its own deliveries start containers; the rehearsal runs the functions (functions.ts).
+LambdaBackend.send_sqs_batch = lambda *_: False
+LambdaBackend.send_dynamodb_items = lambda *_: None
 
 
 Backend = models.CloudFormationBackend
@@ -174,5 +247,6 @@ Backend.delete_stack = remove
 
 if __name__ == "__main__":
     # What is made and what is only declared: the rehearsal's report says it.
-    print(json.dumps(sorted(t for t in parsing.get_model_map() if t.startswith("AWS::"))), flush=True)
+    made = {*parsing.get_model_map(), "AWS::CloudWatch::Alarm"}
+    print(json.dumps(sorted(t for t in made if t.startswith("AWS::"))), flush=True)
     main()

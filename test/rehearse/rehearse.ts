@@ -6,13 +6,16 @@ import Table from "cli-table3";
 import pc from "picocolors";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { type Checkout, checkOut, REGION, type Settings } from "../support/checkout.ts";
-import { type Account, type Made, openAccount, type Snapshot } from "./account.ts";
+import { type Account, configOf, type Made, openAccount, type Snapshot } from "./account.ts";
 import { findPython, INSTALL, type Moto, startMoto } from "./moto.ts";
+import { operate } from "./operate.ts";
 import { checkPolicy } from "./policy.ts";
+import { type Guarded, makeTargets } from "./targets.ts";
 
 // npm run rehearse: the real `serverless` deploys the real templates to moto's server, again, with another
-// parameter, and beside a second stage; then it removes both. Exits with 0 where all of it went as it
-// should, and where moto is missing; with 1 otherwise.
+// parameter, and beside a second stage; the first one's functions run, and operators smoke-test and drain
+// it; then both are removed. Exits with 0 where all of it went as it should, and where moto is missing;
+// with 1 otherwise.
 
 const FIRST = "rehearsal";
 const SECOND = "rehearsal-b";
@@ -57,10 +60,11 @@ async function step<T>(name: string, run: (found: Findings) => Promise<T>): Prom
 }
 type Findings = { wrong: string[]; said: string[] };
 
-const settingsOf = (stage: string): Settings => ({
+const settingsOf = (stage: string, guarded: Guarded): Settings => ({
+  mode: "enforce",
   targets: {
-    networkAcls: [stage === FIRST ? "acl-0a1b2c3d4e5f60718" : "acl-0bbbbbbbbbbbbbbbb"],
-    wafIpSets: ["edge"],
+    networkAcls: [stage === FIRST ? guarded.aclId : "acl-0bbbbbbbbbbbbbbbb"],
+    wafIpSets: [guarded.ipSets],
   },
 });
 
@@ -144,30 +148,18 @@ function differences(before: Snapshot, after: Snapshot): string[] {
     .map((part) => `The stacks' ${part} have changed.`);
 }
 
-async function rehearse(moto: Moto, account: Account): Promise<void> {
-  const begin = async (name: string, title: string): Promise<Stage> => {
-    const checkout = checkOut(name, settingsOf(name), variablesOf(moto));
-    checkouts.push(checkout);
-    return step(title, async (found) => {
-      const { snapshot } = await deploy(account, { checkout, name });
-      await checkDeployed(account, { checkout, name }, snapshot, found);
-      return { name, checkout, snapshot };
-    });
-  };
-
-  const first = await begin(FIRST, `deploys ${FIRST}`);
-  reportKinds(moto, first.snapshot);
-
+/** Deploys a stage again: as it is, and with one setting changed. */
+async function redeploy(account: Account, stage: Stage): Promise<void> {
   await step("deploys it again: nothing changes", async ({ wrong }) => {
-    const { snapshot } = await deploy(account, first);
-    wrong.push(...differences(first.snapshot, snapshot));
+    const { snapshot } = await deploy(account, stage);
+    wrong.push(...differences(stage.snapshot, snapshot));
   });
 
   await step("deploys it with another parameter: that changes, and nothing else", async (found) => {
-    first.checkout.change({ ruleLimit: 12 });
-    const { snapshot } = await deploy(account, first);
+    stage.checkout.change({ ruleLimit: 12 });
+    const { snapshot } = await deploy(account, stage);
     const changed: string[] = [];
-    for (const [id, before] of Object.entries(first.snapshot.functions)) {
+    for (const [id, before] of Object.entries(stage.snapshot.functions)) {
       const after = snapshot.functions[id];
       const names = Object.keys({ ...before.variables, ...after?.variables });
       for (const variable of names) {
@@ -180,13 +172,35 @@ async function rehearse(moto: Moto, account: Account): Promise<void> {
     if (changed.length !== 1 || !changed[0]?.includes("RULE_LIMIT 18 → 12")) {
       found.wrong.push("RULE_LIMIT should have changed, and nothing else.");
     }
-    if (!isDeepStrictEqual(snapshot.resources, first.snapshot.resources)) {
+    if (!isDeepStrictEqual(snapshot.resources, stage.snapshot.resources)) {
       found.wrong.push("Resources have been added, replaced or removed.");
     }
-    first.snapshot = snapshot;
+    stage.snapshot = snapshot;
   });
+}
 
-  const second = await begin(SECOND, `deploys ${SECOND} beside it`);
+async function rehearse(moto: Moto, account: Account, guarded: Guarded): Promise<void> {
+  const begin = async (name: string, title: string): Promise<Stage> => {
+    const checkout = checkOut(name, settingsOf(name, guarded), variablesOf(moto));
+    checkouts.push(checkout);
+    return step(title, async (found) => {
+      const { snapshot } = await deploy(account, { checkout, name });
+      await checkDeployed(account, { checkout, name }, snapshot, found);
+      return { name, checkout, snapshot };
+    });
+  };
+
+  const targetsBefore = await guarded.described();
+  const first = await begin(FIRST, `deploys ${FIRST}`);
+  reportKinds(moto, first.snapshot);
+
+  // The second stage is deployed while the first one is in use, as it may be.
+  const beginning = begin(SECOND, `deploys ${SECOND} beside it`);
+  const using = redeploy(account, first).then(() =>
+    operate(step, configOf(moto.url, REGION), first, guarded, targetsBefore),
+  );
+  await Promise.allSettled([beginning, using]);
+  const [second] = await Promise.all([beginning, using]);
   await step("each stage has resources of its own", async ({ wrong }) => {
     const ids = new Set(first.snapshot.resources.map(({ id }) => id));
     // moto gives a function's permissions no ids.
@@ -199,6 +213,8 @@ async function rehearse(moto: Moto, account: Account): Promise<void> {
   await step(`removes ${FIRST}; ${SECOND} stays as it is`, async (found) => {
     await first.checkout.serverless("remove", "--verbose");
     await checkRemoved(account, first, found);
+    if ((await guarded.described()) !== targetsBefore)
+      found.wrong.push("The targets are not what they were before the first deployment.");
     const now = await account.read(Object.keys(second.checkout.declared()), SECOND);
     found.wrong.push(...differences(second.snapshot, now).map((text) => `${SECOND}: ${text}`));
   });
@@ -230,16 +246,18 @@ mkdirSync(dirname(CALLS), { recursive: true });
 rmSync(CALLS, { force: true });
 const checkouts: Checkout[] = [];
 const moto = await startMoto(python);
-const account = openAccount(moto.url, REGION);
+const account = openAccount(configOf(moto.url, REGION));
 process.once("SIGINT", () => process.exit(130));
 process.once("exit", () => moto.kill());
+const guarded = await makeTargets(configOf(moto.url, REGION), "edge");
 try {
-  await rehearse(moto, account);
+  await rehearse(moto, account, guarded);
 } catch (error) {
   if (problems.length === 0) throw error;
   console.error(moto.said().split("\n").slice(-30).join("\n"));
 } finally {
   account.destroy();
+  guarded.destroy();
   await moto.stop();
   for (const checkout of checkouts) checkout.remove();
 }

@@ -42,6 +42,8 @@ export type Declared = Resource & {
 export type Checkout = {
   /** Runs `serverless` on the stage as a person would, and returns what it said. */
   serverless(...args: string[]): Promise<string>;
+  /** Runs `portcullis` on the stage as an operator would. */
+  portcullis(...args: string[]): Promise<Outcome>;
   /** The compiled templates of the last packaging, in the order of the services. */
   templates(): readonly Template[];
   /** What they declare, by service. */
@@ -51,6 +53,9 @@ export type Checkout = {
   remove(): void;
 };
 
+/** What an operator sees of a command. */
+export type Outcome = { readonly code: number; readonly out: string; readonly err: string };
+
 /** What a stage is deployed with, as its stage file says it. */
 export type Settings = {
   readonly targets: {
@@ -58,6 +63,7 @@ export type Settings = {
     readonly wafIpSets: readonly string[];
   };
   readonly ruleLimit?: number;
+  readonly mode?: "enforce" | "monitor";
 };
 
 /**
@@ -103,6 +109,20 @@ export function checkOut(
         throw new Error(`serverless ${args.join(" ")} failed:\n${stdout}${stderr}`);
       }
     },
+    async portcullis(...args) {
+      const { NODE_OPTIONS: _, ...own } = variables;
+      const env = { PATH: path, HOME: home, ...own };
+      const options = { cwd: root, env, timeout: STEP_TIMEOUT_MS };
+      const program = join(root, "services/cli/portcullis.ts");
+      return promisify(execFile)(
+        process.execPath,
+        [program, ...args, "--stage", stage],
+        options,
+      ).then(
+        ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+        ({ code, stdout, stderr }) => ({ code, out: stdout, err: stderr }),
+      );
+    },
     templates: () => services(root).map(({ template }) => template),
     declared() {
       const entries = services(root).map(({ name, template }) => {
@@ -126,7 +146,7 @@ export function checkOut(
 function configure(
   root: string,
   stage: string,
-  { targets, ruleLimit }: Settings,
+  { targets, ruleLimit, mode }: Settings,
 ): Record<string, string> {
   const file = (name: string) => join(root, "infra/stages", `${name}.yml`);
   if (!existsSync(file("example"))) {
@@ -143,6 +163,7 @@ function configure(
     region: REGION,
     targets: { ...base.targets, ...targets },
     ...(ruleLimit !== undefined && { ruleLimit }),
+    ...(mode !== undefined && { mode }),
   };
   writeFileSync(file(stage), stringify(settings));
   return {};

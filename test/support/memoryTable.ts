@@ -191,7 +191,7 @@ export function createMemoryTable() {
     },
   };
 
-  const outstanding: Open<Outstanding> = {
+  const outstanding: Open<Pick<Outstanding, "count" | "read">> = {
     async count(shifts, now) {
       for (const { caller, span, by } of shifts) {
         for (const name of [caller, "*"]) {

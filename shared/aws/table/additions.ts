@@ -5,10 +5,11 @@ import {
   GetCommand,
   QueryCommand,
   TransactWriteCommand,
+  UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
 import type { Millis } from "../../domain/time.ts";
-import { ConflictError, type TableConfig } from "./items.ts";
+import { ConflictError, conditionally, type TableConfig } from "./items.ts";
 
 /** An item that an operator has added, under its sort key. */
 export type Addition = { readonly sk: string } & Readonly<Record<string, unknown>>;
@@ -141,4 +142,30 @@ async function untilAlone(write: () => Promise<unknown>): Promise<void> {
       await pause(Math.random() * PAUSE * attempt);
     }
   }
+}
+
+/**
+ * Counts the version of a partition on to at least `version`: where the table has been lost, a number that
+ * an instance remembers must not come again for other items.
+ */
+export async function passVersion(
+  dynamo: DynamoDBDocumentClient,
+  { tableName: TableName }: Pick<TableConfig, "tableName">,
+  partition: string,
+  version: number,
+): Promise<void> {
+  const pass = conditionally(() =>
+    dynamo.send(
+      new UpdateCommand({
+        TableName,
+        Key: { list: partition, sk: VERSION },
+        UpdateExpression: "SET version = :version",
+        ConditionExpression: "attribute_not_exists(sk) OR version < :version",
+        ExpressionAttributeValues: { ":version": version },
+      }),
+    ),
+  );
+  await pass.catch((error) => {
+    if (!(error instanceof ConflictError)) throw error;
+  });
 }

@@ -48,20 +48,21 @@ const suspectItem = v.object({
   version: v.number(),
 });
 
-const unblockItem = v.object({
+/** When an operator last unblocked an address, as the table holds it. */
+export const unblockItem = v.object({
   requestedAt: v.number(),
   expiresAt: v.number(),
 });
 
-const withdrawalsItem = v.object({
+export const withdrawalsItem = v.object({
   at: v.record(v.string(), v.number()),
   expiresAt: v.number(),
   version: v.number(),
 });
 
-const withdrawalsKey = (cidrText: string) => `withdrawals#${cidrText}`;
+export const withdrawalsKey = (cidrText: string) => `withdrawals#${cidrText}`;
 const suspectKey = (cidrText: string) => `suspect#${cidrText}`;
-const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
+export const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
 
 export function createAddresses(
   dynamo: DynamoDBDocumentClient,

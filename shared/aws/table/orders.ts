@@ -52,17 +52,24 @@ export const MESSAGE_LIFE: Seconds = (4 + 14) * 86_400;
 const MAX_FOLD: Millis = 60_000;
 
 const countItem = v.object({ sk: v.literal("unblocks"), unblocks: v.number() });
-const holdItem = v.object({ cidr, requestedAt: v.number(), until: v.number() });
-const undoItem = v.object({
+export const holdItem = v.object({ cidr, requestedAt: v.number(), until: v.number() });
+export const undoItem = v.object({
   detector: v.string(),
   since: v.number(),
   requestedAt: v.number(),
   expiresAt: v.number(),
 });
-const withdrawerItem = v.object({ detector: v.string(), until: v.number() });
-const modeItem = v.object({ sk: v.literal("mode"), mode: v.picklist(MODES) });
+export const withdrawerItem = v.object({ detector: v.string(), until: v.number() });
+export const modeItem = v.object({ sk: v.literal("mode"), mode: v.picklist(MODES) });
 
-const holdKey = ({ cidr: { text } }: Pick<Hold, "cidr">) => `hold#${text}`;
+/** The sort keys of orders. */
+export const orderKey = {
+  hold: (cidrText: string) => `hold#${cidrText}`,
+  undo: (which: string) => `undo#${which}`,
+  withdrawer: (detector: string) => `withdrawer#${detector}`,
+  mode: "mode",
+};
+const holdKey = ({ cidr: { text } }: Pick<Hold, "cidr">) => orderKey.hold(text);
 
 export function createOrderBook(
   dynamo: DynamoDBDocumentClient,
@@ -102,10 +109,12 @@ export function createOrderBook(
           .flatMap((item) => readable(schema, item) ?? []);
       return {
         unblocks: of("unblocks", countItem)[0]?.unblocks ?? 0,
-        holds: of("hold#", holdItem).filter(({ until }) => until * 1000 > now - MAX_FOLD),
-        undos: of("undo#", undoItem),
-        withdrawers: of("withdrawer#", withdrawerItem).filter(({ until }) => until * 1000 > now),
-        mode: of("mode", modeItem)[0]?.mode,
+        holds: of(orderKey.hold(""), holdItem).filter(({ until }) => until * 1000 > now - MAX_FOLD),
+        undos: of(orderKey.undo(""), undoItem),
+        withdrawers: of(orderKey.withdrawer(""), withdrawerItem).filter(
+          ({ until }) => until * 1000 > now,
+        ),
+        mode: of(orderKey.mode, modeItem)[0]?.mode,
       };
     },
 
@@ -154,16 +163,21 @@ export function createOrderBook(
     async undo({ detector, since, requestedAt }) {
       // For as long as an older message may come back.
       const expiresAt = toEpochSeconds(requestedAt) + MESSAGE_LIFE;
-      await put(`undo#${detector}#${requestedAt}`, { detector, since, requestedAt, expiresAt });
+      await put(orderKey.undo(`${detector}#${requestedAt}`), {
+        detector,
+        since,
+        requestedAt,
+        expiresAt,
+      });
     },
 
     async markWithdrawer({ detector, until }) {
-      await put(`withdrawer#${detector}`, { detector, until, expiresAt: until });
+      await put(orderKey.withdrawer(detector), { detector, until, expiresAt: until });
     },
 
     async setMode(mode) {
-      if (mode === undefined) await dynamo.send(new DeleteCommand(key("mode")));
-      else await put("mode", { mode });
+      if (mode === undefined) await dynamo.send(new DeleteCommand(key(orderKey.mode)));
+      else await put(orderKey.mode, { mode });
     },
   };
 }

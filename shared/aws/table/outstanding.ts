@@ -1,6 +1,13 @@
-import { type DynamoDBDocumentClient, UpdateCommand } from "@aws-sdk/lib-dynamodb";
-import { type Counts, countOutstanding, endedSpans, type Shift } from "../../domain/outstanding.ts";
-import { type EpochMillis, type Seconds, toEpochSeconds } from "../../domain/time.ts";
+import { type DynamoDBDocumentClient, QueryCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
+import type { Block } from "../../domain/block.ts";
+import {
+  type Counts,
+  countOutstanding,
+  endedSpans,
+  type Shift,
+  shiftsOf,
+} from "../../domain/outstanding.ts";
+import { type EpochMillis, isExpired, type Seconds, toEpochSeconds } from "../../domain/time.ts";
 import { batchGet, partition, type TableConfig } from "./items.ts";
 
 /** How many blocks are in force, of each caller and in all. */
@@ -8,6 +15,11 @@ export type Outstanding = {
   /** Counts what a batch changed. @returns how many are in force in all, where anything changed */
   count(shifts: readonly Shift[], now: EpochMillis): Promise<number | undefined>;
   read(caller: string, now: EpochMillis): Promise<{ readonly own: number; readonly all: number }>;
+  /**
+   * Makes the counts what the list says, whatever they have been. A block that begins while the list is
+   * read may count twice, until it ends.
+   */
+  recount(list: AsyncIterable<readonly Block[]>, now: EpochMillis): Promise<void>;
 };
 
 /** The count of all callers' blocks. No caller may have this name: it is not one of theirs. */
@@ -16,7 +28,11 @@ const ALL = "*";
 /** The longest that a block can last: then its counts are of no use. */
 const MEMORY: Seconds = 400 * 86_400;
 
-const keyOf = (caller: string) => `caller#${caller}`;
+const CALLER_KEY = "caller#";
+const keyOf = (caller: string) => CALLER_KEY + caller;
+
+/** Spans that one update changes: an expression has 4 KB at most. */
+const MAX_SPANS = 100;
 
 export function createOutstanding(
   dynamo: DynamoDBDocumentClient,
@@ -63,19 +79,61 @@ export function createOutstanding(
     );
   }
 
+  /** The counts of all callers, and of all together. */
+  async function readAll(): Promise<Map<string, Counts>> {
+    const all = new Map<string, Counts>();
+    let ExclusiveStartKey: Record<string, unknown> | undefined;
+    do {
+      const page = await dynamo.send(
+        new QueryCommand({
+          TableName: config.tableName,
+          KeyConditionExpression: "#list = :list",
+          ExpressionAttributeNames: { "#list": "list" },
+          ExpressionAttributeValues: { ":list": list },
+          ConsistentRead: true,
+          ...(ExclusiveStartKey && { ExclusiveStartKey }),
+        }),
+      );
+      for (const item of page.Items ?? [])
+        all.set(String(item.sk).slice(CALLER_KEY.length), countsOf(item));
+      ExclusiveStartKey = page.LastEvaluatedKey;
+    } while (ExclusiveStartKey);
+    return all;
+  }
+
   return {
     async count(shifts, now) {
-      const of = (wanted: readonly Shift[]) => {
-        const spans = new Map<string, number>();
-        for (const { span, by } of wanted) spans.set(span, (spans.get(span) ?? 0) + by);
-        return spans;
-      };
       const byCaller = Map.groupBy(shifts, ({ caller }) => caller);
       const [all] = await Promise.all([
-        add(ALL, of(shifts), now),
-        ...[...byCaller].map(([caller, own]) => add(caller, of(own), now)),
+        add(ALL, sumOf(shifts), now),
+        ...[...byCaller].map(([caller, own]) => add(caller, sumOf(own), now)),
       ]);
       return all;
+    },
+
+    async recount(blocks, now) {
+      const before = await readAll();
+      const counted = new Map<string, Map<string, number>>();
+      for await (const page of blocks) {
+        const inForce = page.filter((block) => !isExpired(block, now));
+        for (const { caller, span } of inForce.flatMap((one) => shiftsOf(undefined, one, now))) {
+          for (const name of [ALL, caller]) {
+            const own = counted.get(name) ?? new Map<string, number>();
+            counted.set(name, own.set(span, (own.get(span) ?? 0) + 1));
+          }
+        }
+      }
+      for (const caller of new Set([...before.keys(), ...counted.keys()])) {
+        const was = before.get(caller) ?? {};
+        const is = counted.get(caller) ?? new Map<string, number>();
+        const ended = new Set(endedSpans(was, now));
+        const wrong = [...new Set([...Object.keys(was), ...is.keys()])]
+          .filter((span) => !ended.has(span))
+          .map((span) => [span, (is.get(span) ?? 0) - (was[span] ?? 0)] as const)
+          .filter(([, by]) => by !== 0);
+        for (let start = 0; start < wrong.length; start += MAX_SPANS)
+          await add(caller, new Map(wrong.slice(start, start + MAX_SPANS)), now);
+      }
     },
 
     async read(caller, now) {
@@ -85,6 +143,12 @@ export function createOutstanding(
       return { own: countOf(caller), all: countOf(ALL) };
     },
   };
+}
+
+function sumOf(shifts: readonly Shift[]): Map<string, number> {
+  const spans = new Map<string, number>();
+  for (const { span, by } of shifts) spans.set(span, (spans.get(span) ?? 0) + by);
+  return spans;
 }
 
 /** Spans that are over are removed so many at once. */

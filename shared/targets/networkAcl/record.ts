@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { cidr } from "../../aws/schemas.ts";
 import type { EpochMillis } from "../../domain/time.ts";
 import type { Entry, RecordOf } from "../target.ts";
-import type { Direction, Slots } from "./rules.ts";
+import { type AclEntry, DIRECTIONS, type Direction, type Slots } from "./rules.ts";
 
 /** What is remembered of an ACL: our rule numbers in it, and the quotas that were met. */
 export type AclRecord = {
@@ -59,3 +59,27 @@ function ours({ slots }: AclRecord): string[] {
 
 /** How the table holds the record of an ACL. */
 export const aclRecord: RecordOf<AclRecord> = { schema, empty, stored, entries, ours };
+
+/**
+ * The record with what an older one proves to be ours besides: the numbers at which EC2 shows the very
+ * deny that the older record has there. At any other number of it nothing is ours any more: the entry has
+ * left, or a person's has taken its place.
+ */
+export function reclaimAcl(
+  record: AclRecord,
+  older: AclRecord,
+  shown: Readonly<Record<Direction, readonly AclEntry[]>>,
+  now: EpochMillis,
+): AclRecord {
+  const slots = { ingress: record.slots.ingress, egress: record.slots.egress };
+  for (const direction of DIRECTIONS) {
+    const proven = shown[direction].flatMap(({ kind, ruleNumber, cidr }) => {
+      const isAsRecorded = older.slots[direction][ruleNumber]?.cidr?.text === cidr.text;
+      return kind === "deny" && isAsRecorded
+        ? [[ruleNumber, { cidr, confirmedAt: now }] as const]
+        : [];
+    });
+    slots[direction] = { ...Object.fromEntries(proven), ...slots[direction] };
+  }
+  return { ...record, slots };
+}

@@ -44,3 +44,16 @@ export const wafRecord: RecordOf<WafRecord> = {
   entries: ({ confirmed }) => [...confirmed].map((text) => ({ cidr: parseCidr(text) })),
   ours: ({ ours }) => [...ours],
 };
+
+/** The record with what an older one proves to be ours besides: those of its addresses that the sets hold. */
+export function reclaimSets(
+  record: WafRecord,
+  older: WafRecord,
+  shown: readonly string[],
+): WafRecord {
+  const proven = shown.filter((text) => older.ours.has(text) && !record.ours.has(text));
+  return {
+    ours: new Set([...record.ours, ...proven]),
+    confirmed: new Set([...record.confirmed, ...proven]),
+  };
+}
