@@ -88,6 +88,10 @@ const schema = v.pipe(
     withdrawalGrace: setting(count(0, 3_600), 60),
     scoreHalfLife: setting(count(1, 86_400), 300),
     blockLimit: setting(count(1, 2_000_000), 200_000),
+    events: setting(
+      v.strictObject({ guardDuty: setting(onOff, "off"), securityHub: setting(onOff, "off") }),
+      {},
+    ),
     signedRequests: setting(onOff, "off"),
   }),
   v.check(
@@ -132,7 +136,17 @@ async function resolveStage({ options, resolveVariable }) {
       `infra/stages/${name}.yml says ${stage.region}: leave out --region ${options.region}.`,
     );
   }
-  return { name, ...stage, ...(stage.firstTry && (await givenFor(stage, resolveVariable))) };
+  return {
+    name,
+    ...stage,
+    eventDetectors: Object.entries(stage.events)
+      .filter(([, state]) => state === "on")
+      .map(([detector]) => detector.toLowerCase()),
+    queueEncryption: stage.kmsKey
+      ? { managed: ABSENT, key: stage.kmsKey }
+      : { managed: true, key: ABSENT },
+    ...(stage.firstTry && (await givenFor(stage, resolveVariable))),
+  };
 }
 
 /** A first try's parameters: a redeployment without them must not empty what they filled. */
@@ -176,6 +190,7 @@ async function settings(serverless) {
     logRetention: stage.logRetention,
     aclId: networkAcls.join(","),
     wafIpSets: wafIpSets.join(","),
+    eventDetectors: stage.eventDetectors.join(","),
     leastSeverity: Object.entries(targets.leastSeverity)
       .map(([target, severity]) => `${target}=${severity}`)
       .join(","),
@@ -202,7 +217,6 @@ async function settings(serverless) {
       isProtected: table.deletionProtection === "on",
     },
     functionKey: kmsKey ?? ABSENT,
-    queueEncryption: kmsKey ? { managed: ABSENT, key: kmsKey } : { managed: true, key: ABSENT },
     tableEncryption: kmsKey
       ? { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: kmsKey }
       : { SSEEnabled: true },
