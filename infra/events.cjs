@@ -38,7 +38,10 @@ const RULES = {
           // Most of what it imports are checks of configurations, which name nobody.
           $or: [
             { Action: { ActionType: ["NETWORK_CONNECTION", "PORT_PROBE"] } },
-            { ProductFields: { "aws/guardduty/service/resourceRole": ["TARGET"] } },
+            {
+              Action: { ActionType: [{ exists: false }] },
+              ProductFields: { "aws/guardduty/service/resourceRole": ["TARGET"] },
+            },
           ],
         },
       },

@@ -17,7 +17,14 @@ import { WAFV2Client } from "@aws-sdk/client-wafv2";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { aclIds, ipSetNames, readSettings, text, wholeNumber } from "../../shared/aws/settings.ts";
+import {
+  aclIds,
+  ipSetNames,
+  names,
+  readSettings,
+  text,
+  wholeNumber,
+} from "../../shared/aws/settings.ts";
 import type { TargetKind } from "../../shared/targets/target.ts";
 import { UsageError } from "./errors.ts";
 
@@ -60,6 +67,8 @@ export type Deployment = {
     readonly callers: string;
     readonly neverBlock: string;
   };
+  /** Detectors that are callers without being on any list. */
+  readonly eventDetectors: readonly string[];
 };
 
 /** The stage does not run, or lacks what is looked for. */
@@ -91,6 +100,8 @@ const blacklistSettings = v.object({
   CALLERS_PARAMETER: parameterName,
   NEVER_BLOCK_PARAMETER: parameterName,
 });
+
+const workerSettings = v.object({ EVENT_DETECTORS: v.optional(names, "") });
 
 /** Which stage: a deployed one by its name, otherwise the local cloud that runs in this folder. */
 export type StageChoice = {
@@ -167,9 +178,10 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
     },
 
     async deployment() {
-      const [enforcer, blacklist] = await Promise.all([
+      const [enforcer, blacklist, worker] = await Promise.all([
         environmentOf("enforcer"),
         environmentOf("blacklist"),
+        environmentOf("worker"),
       ]);
       const own = readSettings(enforcerSettings, enforcer);
       const parameters = readSettings(blacklistSettings, blacklist);
@@ -188,6 +200,7 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
           callers: parameters.CALLERS_PARAMETER,
           neverBlock: parameters.NEVER_BLOCK_PARAMETER,
         },
+        eventDetectors: readSettings(workerSettings, worker).EVENT_DETECTORS,
       };
     },
 
