@@ -95,6 +95,10 @@ const schema = v.pipe(
       ),
       {},
     ),
+    events: setting(
+      v.strictObject({ guardDuty: setting(onOff, "off"), securityHub: setting(onOff, "off") }),
+      {},
+    ),
     signedRequests: setting(onOff, "off"),
   }),
   v.check(
@@ -139,7 +143,17 @@ async function resolveStage({ options, resolveVariable }) {
       `infra/stages/${name}.yml says ${stage.region}: leave out --region ${options.region}.`,
     );
   }
-  return { name, ...stage, ...(stage.firstTry && (await givenFor(stage, resolveVariable))) };
+  return {
+    name,
+    ...stage,
+    eventDetectors: Object.entries(stage.events)
+      .filter(([, state]) => state === "on")
+      .map(([detector]) => detector.toLowerCase()),
+    queueEncryption: stage.kmsKey
+      ? { managed: ABSENT, key: stage.kmsKey }
+      : { managed: true, key: ABSENT },
+    ...(stage.firstTry && (await givenFor(stage, resolveVariable))),
+  };
 }
 
 /** A first try's parameters: a redeployment without them must not empty what they filled. */
@@ -183,6 +197,7 @@ async function settings(serverless) {
     logRetention: stage.logRetention,
     aclId: networkAcls.join(","),
     wafIpSets: wafIpSets.join(","),
+    eventDetectors: stage.eventDetectors.join(","),
     leastSeverity: Object.entries(targets.leastSeverity)
       .map(([target, severity]) => `${target}=${severity}`)
       .join(","),
@@ -210,7 +225,6 @@ async function settings(serverless) {
       isProtected: table.deletionProtection === "on",
     },
     functionKey: kmsKey ?? ABSENT,
-    queueEncryption: kmsKey ? { managed: ABSENT, key: kmsKey } : { managed: true, key: ABSENT },
     tableEncryption: kmsKey
       ? { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: kmsKey }
       : { SSEEnabled: true },

@@ -11,6 +11,7 @@ import { type Log, openLog } from "./log.ts";
 import { packageServices } from "./package.ts";
 import { createResources, parametersFor } from "./resources.ts";
 import { type Environment, type LocalSettings, readSettings } from "./settings.ts";
+import { startEventBus } from "./sources/events.ts";
 import { startHttpSource } from "./sources/http.ts";
 import { startInvokeApi } from "./sources/invoke.ts";
 import { startQueueSource } from "./sources/queue.ts";
@@ -43,6 +44,7 @@ export type Stack = {
     ssm: string;
     wafv2: string;
     lambda: string;
+    events: string;
   };
   pid: number;
 };
@@ -155,6 +157,14 @@ export async function startCloud({
       ),
     );
     sources.push(invokeApi);
+    const bus = await startEventBus({
+      rules: model.eventRules,
+      queueUrl: (arn) => queueBy(created, arn).url,
+      sqs: clients.sqs,
+      region,
+      accountId: model.accountId,
+    });
+    sources.push(bus);
     for (const mapping of model.queueMappings) {
       const { lambda, log } = find(mapping.functionName);
       const queueUrl = queueBy(created, mapping.queueArn).url;
@@ -205,7 +215,7 @@ export async function startCloud({
       tableName: model.table.name,
       ...mainQueues(model, created),
       region,
-      endpoints: { dynamodb, sqs, ec2, ssm, wafv2, lambda: invokeApi.url },
+      endpoints: { dynamodb, sqs, ec2, ssm, wafv2, lambda: invokeApi.url, events: bus.url },
       pid: process.pid,
     };
     const stackFile = join(localDir, "stack.json");

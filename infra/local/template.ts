@@ -87,6 +87,17 @@ export type StreamMapping = {
 /** `AWS::Events::Rule` with a rate. */
 export type ScheduleModel = { functionName: string; ruleName: string; periodSeconds: number };
 
+/** `AWS::Events::Rule` with a pattern, whose target is a queue: one for each target. */
+export type EventRule = {
+  ruleName: string;
+  /** As JSON. */
+  pattern: string;
+  queueArn: string;
+  messageGroupId?: string;
+  /** What is sent: text in which variables stand for parts of the event. */
+  inputTemplate: string;
+};
+
 /** The product as its compiled templates describe it, every reference resolved. */
 export type Model = {
   region: string;
@@ -98,6 +109,7 @@ export type Model = {
   queueMappings: readonly QueueMapping[];
   streamMappings: readonly StreamMapping[];
   schedules: readonly ScheduleModel[];
+  eventRules: readonly EventRule[];
   /** The function behind the HTTP API's `$default` route. */
   apiFunctionName: string;
 };
@@ -232,6 +244,9 @@ export function readModel(
     streamMappings: mappings.filter(isFrom("dynamodb")).map(streamMapping),
     schedules: all("AWS::Events::Rule").flatMap((rule) =>
       scheduleModels(read(rule, "Name", "ScheduleExpression", "State", "Targets")),
+    ),
+    eventRules: all("AWS::Events::Rule").flatMap((rule) =>
+      eventRules(read(rule, "Name", "EventPattern", "State", "Targets")),
     ),
     apiFunctionName: apiFunctionName(
       all("AWS::ApiGatewayV2::Route").map((route) => String(route.raw.RouteKey)),
@@ -374,6 +389,27 @@ function scheduleModels(p: Properties): ScheduleModel[] {
     ruleName: String(p.Name),
     periodSeconds: Number(count) * seconds,
   }));
+}
+
+function eventRules(p: Properties): EventRule[] {
+  if (p.EventPattern === undefined || p.State === "DISABLED") return [];
+  type Target = {
+    Arn: string;
+    SqsParameters?: { MessageGroupId: string };
+    InputTransformer?: { InputTemplate: string; InputPathsMap?: object };
+  };
+  return ((p.Targets ?? []) as Target[]).map(({ Arn, SqsParameters, InputTransformer }) => {
+    if (Arn.split(":")[2] !== "sqs" || InputTransformer?.InputPathsMap) {
+      throw new Error(`${p.Name}: locally events go to queues, and templates know no paths`);
+    }
+    return {
+      ruleName: String(p.Name),
+      pattern: JSON.stringify(p.EventPattern),
+      queueArn: Arn,
+      ...(SqsParameters && { messageGroupId: SqsParameters.MessageGroupId }),
+      inputTemplate: InputTransformer?.InputTemplate ?? "<aws.events.event.json>",
+    };
+  });
 }
 
 function apiFunctionName(routeKeys: readonly string[], integrations: Properties[]): string {

@@ -10,7 +10,7 @@ const RUNBOOKS = "docs/runbooks";
  * `over`: the threshold; `stat`: of the samples in a period; `period`: seconds; `of`: how many periods
  * are looked at; `points`: how many of them must be over, all if absent.
  */
-function alarmsOf(metrics, blockLimit) {
+function alarmsOf(metrics, { blockLimit, eventDetectors }) {
   const { own, lambda, queue, api } = metrics;
   const refusedCalls = (name, over, more) => ({
     metric: own("blacklist", name),
@@ -70,6 +70,12 @@ function alarmsOf(metrics, blockLimit) {
       ...refusedCalls("ParameterUnreadable", 0, { period: 60, of: 3 }),
       text: "The endpoint has not been able to read its parameters for three minutes.",
     },
+    ...(eventDetectors.length > 0 && {
+      UndeliveredEvents: {
+        ...lying("-undelivered-events"),
+        text: "EventBridge could not put findings into the queue; they lie aside for 14 days.",
+      },
+    }),
     // From acceptance to the table.
     QueueAge: {
       ...age(".fifo", 120, 2),
@@ -175,6 +181,16 @@ const alarmsOfDetector = ({ detector }, name, seconds) => ({
   },
 });
 
+/** The alarm of the rule for a detector's events. */
+const alarmsOfRule = ({ rule }, kind) => ({
+  FailedEvents: {
+    metric: rule(kind, "FailedInvocations"),
+    ...{ over: 0, stat: "Sum", period: 300, of: 1 },
+    runbook: "undelivered-events",
+    text: `EventBridge could not put findings of ${kind} into the queue.`,
+  },
+});
+
 /** TimeToEntry → time-to-entry */
 const dashed = (name) => name.replace(/(?!^)[A-Z]/g, "-$&").toLowerCase();
 
@@ -209,30 +225,25 @@ function alarm(stage, name, target, spec) {
 }
 
 module.exports = async (serverless) => {
-  const {
-    name: stage,
-    targets,
-    alarmEmails,
-    blockLimit,
-    silentAfter,
-  } = await resolveStage(serverless);
+  const { name: stage, targets, alarmEmails, ...settings } = await resolveStage(serverless);
   const metrics = metricsOf(stage);
   const ids = [...targets.networkAcls, ...targets.wafIpSets];
   const resources = [
-    ...Object.entries(alarmsOf(metrics, blockLimit)).map(([name, spec]) => [
+    ...Object.entries(alarmsOf(metrics, settings)).map(([name, spec]) => [
       `${name}Alarm`,
       alarm(stage, name, undefined, spec),
     ]),
-    ...ids.flatMap((id) =>
-      Object.entries(alarmsOfTarget(metrics, id)).map(([name, spec]) => [
+    ...[
+      ...ids.map((id) => [id, alarmsOfTarget(metrics, id)]),
+      ...settings.eventDetectors.map((kind) => [kind, alarmsOfRule(metrics, kind)]),
+      ...Object.entries(settings.silentAfter).map(([detector, seconds]) => [
+        detector,
+        alarmsOfDetector(metrics, detector, seconds),
+      ]),
+    ].flatMap(([id, specs]) =>
+      Object.entries(specs).map(([name, spec]) => [
         `${name}Alarm${logicalId(id)}`,
         alarm(stage, name, id, spec),
-      ]),
-    ),
-    ...Object.entries(silentAfter).flatMap(([detector, seconds]) =>
-      Object.entries(alarmsOfDetector(metrics, detector, seconds)).map(([name, spec]) => [
-        `${name}Alarm${logicalId(detector)}`,
-        alarm(stage, name, detector, spec),
       ]),
     ),
   ];

@@ -23,11 +23,17 @@ module.exports = (stage) => ({
     MetricName: name,
     Dimensions: { FunctionName: `portcullis-${service}-${stage}-${service}` },
   }),
-  /** @param suffix of the queue's name: .fifo, -dead.fifo, -stream-failures, -wake-ups */
+  /** @param suffix of the queue's name: .fifo, -dead.fifo, -stream-failures, -wake-ups, -undelivered-events */
   queue: (suffix, name) => ({
     Namespace: "AWS/SQS",
     MetricName: name,
     Dimensions: { QueueName: `portcullis-${stage}${suffix}` },
+  }),
+  /** @param kind of the events that the rule is for */
+  rule: (kind, name) => ({
+    Namespace: "AWS/Events",
+    MetricName: name,
+    Dimensions: { RuleName: `portcullis-${stage}-${kind}` },
   }),
   table: (name) => ({
     Namespace: "AWS/DynamoDB",

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { BlockMessage, WithdrawMessage } from "../../shared/aws/queue.ts";
 import type { Finding } from "../../shared/detectors/detector.ts";
+import { DEFAULT_SEVERITY } from "../../shared/domain/block.ts";
 import { asReport } from "../../shared/domain/caller.ts";
 import { BITS, type Cidr, contains } from "../../shared/domain/cidr.ts";
 import { type NeverBlock, protectedBy, SPECIAL_RANGES } from "../../shared/domain/neverBlock.ts";
@@ -8,8 +9,6 @@ import { type Hold, holdOver, type Orders } from "../../shared/domain/orders.ts"
 import { type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { type Fields, numberOf, reasonOf, reportableAddressOf } from "./request.ts";
-
-const DEFAULT_SEVERITY = 5;
 
 /** An address that is not to be blocked, and why. */
 export type Ignored = { readonly kind: "ignored"; readonly cidr: string; readonly why: string };

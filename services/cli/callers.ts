@@ -5,6 +5,7 @@ import {
   type CallerEntry,
   callerEntry,
   callerKey,
+  detectorsNamed,
   MAX_CALLERS,
   parseAddedCallers,
   parseCallers,
@@ -58,9 +59,15 @@ const TOKEN_BYTES = 32;
 export function createCallerBook(
   dynamo: Parameters<typeof writeAdditions>[0],
   ssm: SSMClient,
-  { tableName, list, parameters }: Pick<Deployment, "tableName" | "list" | "parameters">,
+  {
+    tableName,
+    list,
+    parameters,
+    eventDetectors,
+  }: Pick<Deployment, "tableName" | "list" | "parameters" | "eventDetectors">,
 ): CallerBook {
   const config = { tableName };
+  const builtIn = detectorsNamed(eventDetectors);
   const settings = partition.settings(list);
   const tokens = partition.tokens(list);
   const write = (...changes: Parameters<typeof writeAdditions>[2]) =>
@@ -101,7 +108,9 @@ export function createCallerBook(
   return {
     async list(now) {
       const { own, deployed, secrets } = await read();
-      const all = [...new Map([...deployed, ...own])].flatMap(([, caller]) => caller ?? []);
+      const all = [...new Map([...builtIn, ...deployed, ...own])].flatMap(
+        ([, caller]) => caller ?? [],
+      );
       return all.map(({ name, role, expiresAt }) => ({
         name,
         role,
@@ -158,7 +167,8 @@ export function createCallerBook(
     },
 
     async revoke(name) {
-      await find(name);
+      // One that is on no list has no token either, and can be revoked all the same.
+      if (!builtIn.has(name)) await find(name);
       await write(putCaller(name, null), {
         ...{ partition: tokens, sk: tokenKey(name), item: undefined },
       });

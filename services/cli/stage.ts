@@ -17,7 +17,14 @@ import { WAFV2Client } from "@aws-sdk/client-wafv2";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { aclIds, ipSetNames, readSettings, text, wholeNumber } from "../../shared/aws/settings.ts";
+import {
+  aclIds,
+  ipSetNames,
+  names,
+  readSettings,
+  text,
+  wholeNumber,
+} from "../../shared/aws/settings.ts";
 import type { Seconds } from "../../shared/domain/time.ts";
 import type { TargetKind } from "../../shared/targets/target.ts";
 import { UsageError } from "./errors.ts";
@@ -65,6 +72,8 @@ export type Deployment = {
     readonly callers: string;
     readonly neverBlock: string;
   };
+  /** Detectors that are callers without being on any list. */
+  readonly eventDetectors: readonly string[];
 };
 
 /** The stage does not run, or lacks what is looked for. */
@@ -92,7 +101,10 @@ const enforcerSettings = v.object({
   MODE: text,
   REPEAT_MEMORY: wholeNumber(0, 31_536_000),
 });
-const workerSettings = v.object({ CORROBORATION_THRESHOLD: wholeNumber(0, 1000) });
+const workerSettings = v.object({
+  CORROBORATION_THRESHOLD: wholeNumber(0, 1000),
+  EVENT_DETECTORS: v.optional(names, ""),
+});
 const blacklistSettings = v.object({
   TOKENS_PARAMETER: parameterName,
   CALLERS_PARAMETER: parameterName,
@@ -180,7 +192,7 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
         environmentOf("blacklist"),
       ]);
       const own = readSettings(enforcerSettings, enforcer);
-      const { CORROBORATION_THRESHOLD } = readSettings(workerSettings, worker);
+      const { CORROBORATION_THRESHOLD, EVENT_DETECTORS } = readSettings(workerSettings, worker);
       const parameters = readSettings(blacklistSettings, blacklist);
       return {
         tableName: own.TABLE_NAME,
@@ -199,6 +211,7 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
           callers: parameters.CALLERS_PARAMETER,
           neverBlock: parameters.NEVER_BLOCK_PARAMETER,
         },
+        eventDetectors: EVENT_DETECTORS,
       };
     },
 

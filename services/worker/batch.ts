@@ -2,19 +2,29 @@ import type { SQSBatchResponse, SQSRecord } from "aws-lambda";
 import * as v from "valibot";
 import type { Logger } from "../../shared/aws/log.ts";
 import {
+  type EventMessage,
   message as messageSchema,
   type QueueMessage,
   type UndoMessage,
 } from "../../shared/aws/queue.ts";
 import { isPermanent } from "../../shared/aws/table/items.ts";
-import { asReport, type Caller, may, mayReport, plausible } from "../../shared/domain/caller.ts";
+import {
+  asReport,
+  type Caller,
+  may,
+  mayReport,
+  plausible,
+  type Role,
+} from "../../shared/domain/caller.ts";
 import type { Event, Message, Policy } from "../../shared/domain/decide.ts";
 import type { Shift } from "../../shared/domain/outstanding.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
+import { takeApart } from "./takeApart.ts";
 import { takeBack } from "./undo.ts";
 import type { Worker } from "./worker.ts";
 import { settleAddress, writeAddress } from "./write.ts";
 
+type Received = QueueMessage | EventMessage;
 type Delivered<M> = { readonly index: number; readonly record: SQSRecord; readonly message: M };
 
 /**
@@ -23,6 +33,7 @@ type Delivered<M> = { readonly index: number; readonly record: SQSRecord; readon
  * - A message that can never succeed, because it is malformed or its write is refused for good, goes
  *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
  * - One whose caller may not say so, or no more, is dropped: the log has it.
+ * - An event of AWS's is taken apart into blocks, which go back into the queue.
  * - When an address cannot be written, its first message and everything after it in the batch is
  *   handed back, so that order holds. What was written besides is delivered again, and changes nothing.
  *
@@ -113,7 +124,7 @@ export async function processBatch(
     return (await Promise.all(settled)).flat();
   }
 
-  const parsed: Delivered<QueueMessage>[] = [];
+  const parsed: Delivered<Received>[] = [];
   for (const [index, record] of records.entries()) {
     const result = parseMessage(record.body);
     if (result.ok) parsed.push({ index, record, message: result.message });
@@ -144,7 +155,7 @@ export async function processBatch(
   if (read) {
     const [callers, orders, known] = read;
     const policy: Policy = { ...worker.policy, neverBlock, orders };
-    const { byAddress, undos } = sorted(parsed, callers, worker, now);
+    const { byAddress, undos, events } = sorted(parsed, callers, worker, now);
 
     const isUnblock = ({ message }: Delivered<Message>) => message.kind === "unblock";
     const hasOrdered = [...byAddress.values()].flat().some(isUnblock);
@@ -165,6 +176,14 @@ export async function processBatch(
           takeBack(one.message, policy, worker, now),
         ),
       ),
+      ...events.map((one) =>
+        attempt([one], "An event could not be taken apart", async () => {
+          const { index, record, message, caller } = one;
+          const problem = await takeApart(message, caller, worker, now);
+          if (problem) await deadLetter(index, record, problem.reason, problem.detail);
+          return [];
+        }),
+      ),
     ]);
 
     await Promise.all([
@@ -177,33 +196,34 @@ export async function processBatch(
   return failures();
 }
 
-/** The messages by address, and the undos: what their callers may say, and no more than they may. */
+/** The messages by address, the undos and the events: what their callers may say, and no more than they may. */
 function sorted(
-  delivered: readonly Delivered<QueueMessage>[],
+  delivered: readonly Delivered<Received>[],
   callers: ReadonlyMap<string, Caller>,
   { log, measure }: Pick<Worker, "log" | "measure">,
   now: EpochMillis,
 ) {
   const byAddress = new Map<string, Delivered<Message>[]>();
   const undos: Delivered<UndoMessage>[] = [];
+  const events: (Delivered<EventMessage> & { readonly caller: Caller })[] = [];
   const add = (one: Delivered<Message>) => {
     const { text } = one.message.cidr;
     byAddress.set(text, [...(byAddress.get(text) ?? []), one]);
   };
   for (const one of delivered) {
     const { message } = one;
-    const isDetectors = message.kind === "block" || message.kind === "withdraw";
-    const name = isDetectors ? message.detector : message.operator;
+    const { name, role, requestId } = saidBy(message);
     const caller = callers.get(name);
-    const role = isDetectors ? "detector" : "operator";
     const isAllowed =
       caller !== undefined &&
       may(caller, role) &&
       (message.kind !== "block" || mayReport(caller, message.cidr));
     if (!isAllowed) {
-      const { kind, requestId } = message;
+      const { kind } = message;
       log.warn("Dropped a message: its caller may not say so", { caller: name, kind, requestId });
       measure("Revoked", 1);
+    } else if ("event" in message) {
+      events.push({ ...one, message, caller });
     } else if (message.kind === "block") {
       const { kind, ...claim } = message;
       add({ ...one, message: { kind, ...asReport(claim, caller, now) } });
@@ -216,7 +236,19 @@ function sorted(
       else undos.push({ ...one, message: { ...message, requestedAt } });
     }
   }
-  return { byAddress, undos };
+  return { byAddress, undos, events };
+}
+
+/** Who says it, as what, and in which request. */
+function saidBy(message: Received): { name: string; role: Role; requestId: string } {
+  if ("event" in message) {
+    return { name: message.kind, role: "detector", requestId: message.event.id };
+  }
+  const { requestId } = message;
+  if (message.kind === "block" || message.kind === "withdraw") {
+    return { name: message.detector, role: "detector", requestId };
+  }
+  return { name: message.operator, role: "operator", requestId };
 }
 
 /** A count that fails must not keep a block from being written: what ends drops out of it anyway. */
@@ -254,7 +286,7 @@ function logEvent(log: Logger, { kind, cidr, ...event }: Event): void {
 }
 
 type Parsed =
-  | { readonly ok: true; readonly message: QueueMessage }
+  | { readonly ok: true; readonly message: Received }
   | { readonly ok: false; readonly reason: string; readonly detail: string };
 
 function parseMessage(body: string): Parsed {

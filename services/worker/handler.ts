@@ -1,6 +1,6 @@
 import type { SQSEvent } from "aws-lambda";
 import { createAdded } from "../../shared/aws/added.ts";
-import { createCallers } from "../../shared/aws/callers.ts";
+import { createCallers, detectorsNamed } from "../../shared/aws/callers.ts";
 import { createDynamo, createSqs, createSsm } from "../../shared/aws/clients.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
 import { createLogger, createMetrics } from "../../shared/aws/log.ts";
@@ -39,10 +39,18 @@ const worker: Worker = {
   queue: createQueue(sqs, {
     url: config.QUEUE_URL,
     list: config.LIST_NAME,
-    shards: 1, // what the worker sends itself travels in the operators' lane, which has no shards
+    shards: 1, // what the worker sends itself are an operator's pages and the few blocks of events
   }),
   deadLetters: createDeadLetters(sqs, config.DEAD_LETTER_QUEUE_URL),
-  callers: createCallers(parameters, config.CALLERS_PARAMETER, added, log, Date.now),
+  callers: createCallers(
+    parameters,
+    config.CALLERS_PARAMETER,
+    added,
+    log,
+    Date.now,
+    detectorsNamed(config.EVENT_DETECTORS),
+  ),
+  maxExpirySeconds: config.MAX_EXPIRY_TIME,
   policy: {
     escalation: { factor: config.REPEAT_PERCENT / 100, max: config.REPEAT_MAX },
     withdrawalGrace: config.WITHDRAWAL_GRACE,

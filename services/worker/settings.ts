@@ -1,5 +1,8 @@
 import * as v from "valibot";
-import { parameterName, text, wholeNumber } from "../../shared/aws/settings.ts";
+import { EVENT_KINDS } from "../../shared/aws/queue.ts";
+import { names, parameterName, text, wholeNumber } from "../../shared/aws/settings.ts";
+
+const isEventKind = (name: string) => EVENT_KINDS.some((kind) => kind === name);
 
 export const settings = v.object({
   TABLE_NAME: text,
@@ -9,6 +12,13 @@ export const settings = v.object({
   DEAD_LETTER_QUEUE_URL: text,
   CALLERS_PARAMETER: parameterName,
   NEVER_BLOCK_PARAMETER: parameterName,
+  /** The detectors whose events EventBridge puts into the queue, separated by commas. */
+  EVENT_DETECTORS: v.pipe(
+    names,
+    v.everyItem(isEventKind, `must be of ${EVENT_KINDS.join(", ")}, separated by commas`),
+  ),
+  /** Seconds; no event blocks for longer. */
+  MAX_EXPIRY_TIME: wholeNumber(1, 31_536_000),
   /** Percent by which each further block of an address lasts longer; 100 = no longer. */
   REPEAT_PERCENT: wholeNumber(100, 1000),
   /** Seconds; no escalated block lasts longer. */

@@ -8,6 +8,7 @@ import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { Outstanding } from "../../shared/aws/table/outstanding.ts";
 import type { Policy } from "../../shared/domain/decide.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
+import type { Seconds } from "../../shared/domain/time.ts";
 
 /** What the worker works with. */
 export type Worker = {
@@ -15,10 +16,12 @@ export type Worker = {
   readonly blocks: Pick<Blocks, "readAfter">;
   readonly orders: OrderBook;
   readonly outstanding: Pick<Outstanding, "count">;
-  readonly queue: Pick<Queue, "send">;
+  readonly queue: Pick<Queue, "send" | "sendAll">;
   readonly deadLetters: DeadLetters;
   readonly callers: Callers;
   readonly policy: Omit<Policy, "neverBlock" | "orders">;
+  /** No event blocks for longer. */
+  readonly maxExpirySeconds: Seconds;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly log: Logger;
   /** Counts for the alarms. */

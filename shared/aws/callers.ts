@@ -55,6 +55,12 @@ const addedCaller = v.object({ caller: v.nullable(callerEntry) });
 const CALLER_KEY = "caller#";
 export const callerKey = (name: string) => CALLER_KEY + name;
 
+/** Detectors of which nothing is said but their names. */
+export const detectorsNamed = (names: readonly string[]): ReadonlyMap<string, Caller> =>
+  new Map(
+    names.map((name) => [name, callerOf({ name, role: "detector", weight: 1, from: [] })] as const),
+  );
+
 /** Who may call, and how far each may go, by their names. */
 export type Callers = () => Promise<ReadonlyMap<string, Caller>>;
 
@@ -62,6 +68,8 @@ export type Callers = () => Promise<ReadonlyMap<string, Caller>>;
  * The callers, from a deployment's parameter (a JSON list of names, roles and limits) and from what
  * operators have added, which overrides the parameter name by name. Whom neither names may nothing, nor
  * whom an operator has revoked, messages that it has queued included.
+ *
+ * @param builtIn - whom a deployment knows without the parameter, which overrides them
  */
 export function createCallers(
   parameters: Parameters,
@@ -69,11 +77,12 @@ export function createCallers(
   added: Added,
   log: Pick<Logger, "error">,
   clock: () => EpochMillis,
+  builtIn: ReadonlyMap<string, Caller> = new Map(),
 ): Callers {
   const readParameter = createParsed(parameters, parameterName, parseCallers, log, clock);
   const parseAdded = remembering(parseAddedCallers);
   const unite = remembering((deployed: ReadonlyMap<string, Caller>) =>
-    remembering((own: ReadonlyMap<string, Caller | null>) => united(deployed, own)),
+    remembering((own: ReadonlyMap<string, Caller | null>) => united(builtIn, deployed, own)),
   );
   return async () => {
     const [deployed, additions] = await Promise.all([readParameter(), added()]);
@@ -81,11 +90,11 @@ export function createCallers(
   };
 }
 
+/** The later overrides the earlier. */
 function united(
-  deployed: ReadonlyMap<string, Caller>,
-  own: ReadonlyMap<string, Caller | null>,
+  ...lists: readonly ReadonlyMap<string, Caller | null>[]
 ): ReadonlyMap<string, Caller> {
-  const all = [...new Map<string, Caller | null>([...deployed, ...own])];
+  const all = [...new Map(lists.flatMap((list) => [...list]))];
   return new Map(all.flatMap(([name, one]) => (one ? [[name, one] as const] : [])));
 }
 

@@ -55,12 +55,32 @@ const undo = v.object({
   after: v.optional(v.pipe(v.string(), v.maxLength(256))),
 });
 
+/** The detectors whose events EventBridge puts into the queue, as they are called among the callers. */
+export const EVENT_KINDS = ["guardduty", "securityhub"] as const;
+
+/** An event, whole as AWS sends it; the worker takes it apart. */
+const event = v.object({
+  kind: v.picklist(EVENT_KINDS),
+  event: v.looseObject({
+    id: v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/, "is no id of an event")),
+    time: v.pipe(
+      v.string(),
+      v.isoTimestamp("is no ISO timestamp"),
+      v.transform(Date.parse),
+      epochMillis,
+    ),
+  }),
+});
+
 /**
  * What travels through the queue. It says who reports, not what that caller may do: the worker asks the
  * list of callers again.
  */
-export const message = v.variant("kind", [report, withdrawal, unblock, undo]);
-export type QueueMessage = v.InferOutput<typeof message>;
+export const message = v.variant("kind", [report, withdrawal, unblock, undo, event]);
+type Received = v.InferOutput<typeof message>;
+export type EventMessage = Extract<Received, { event: unknown }>;
+/** What we put there ourselves. */
+export type QueueMessage = Exclude<Received, EventMessage>;
 export type BlockMessage = Extract<QueueMessage, { kind: "block" }>;
 export type WithdrawMessage = Extract<QueueMessage, { kind: "withdraw" }>;
 export type UnblockMessage = Extract<QueueMessage, { kind: "unblock" }>;

@@ -4,6 +4,9 @@ import { rankOf } from "./rank.ts";
 import { addReports, type Score } from "./score.ts";
 import { type EpochMillis, type EpochSeconds, isExpired, type Millis } from "./time.ts";
 
+/** How severe a report is that does not say. */
+export const DEFAULT_SEVERITY = 5;
+
 /** A caller's report that an address attacks us. */
 export type Report = {
   readonly cidr: Cidr;

@@ -55,6 +55,8 @@ beforeAll(async () => {
     ["onRemove: keep", "onRemove: delete"],
     ["deletionProtection: off", "deletionProtection: on"],
     ["logRetention: 90", "logRetention: 30"],
+    ["guardDuty: off", "guardDuty: on"],
+    ["securityHub: off", "securityHub: on"],
   );
   bare = await workshop.package("example");
   inShell = await workshop.package("example", SHELL);
@@ -230,6 +232,19 @@ describe("the table", () => {
   });
 });
 
+test("events that are switched on have their rules, and the worker knows their detectors", () => {
+  const patterned = (templates: Templates) =>
+    properties(templates, "AWS::Events::Rule").flatMap(({ EventPattern, Name }) =>
+      EventPattern ? Name : [],
+    );
+  expect(patterned(full)).toEqual(["portcullis-full-guardduty", "portcullis-full-securityhub"]);
+  expect(fn(full, "worker").Environment).toMatchObject({
+    Variables: { EVENT_DETECTORS: "guardduty,securityhub" },
+  });
+  expect(patterned(bare)).toEqual([]);
+  expect(fn(bare, "worker").Environment).toMatchObject({ Variables: { EVENT_DETECTORS: "" } });
+});
+
 describe("concurrency", () => {
   const reserved = (templates: Templates) =>
     ["blacklist", "worker", "enforcer"].map(
@@ -317,7 +332,8 @@ describe("every alarm", () => {
     ["OverBudget", "Portcullis", 1],
     ["IteratorAge", "AWS/Lambda", 1],
     ["ApproximateAgeOfOldestMessage", "AWS/SQS", 3],
-    ["ApproximateNumberOfMessagesVisible", "AWS/SQS", 2],
+    ["ApproximateNumberOfMessagesVisible", "AWS/SQS", 3],
+    ["FailedInvocations", "AWS/Events", 2],
   ])("on every hop: %s of %s", (MetricName, Namespace, count) => {
     const found = alarms().filter(
       (alarm) => alarm.MetricName === MetricName && alarm.Namespace === Namespace,

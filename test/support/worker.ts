@@ -3,7 +3,7 @@ import type { SQSRecord } from "aws-lambda";
 import { processBatch } from "../../services/worker/batch.ts";
 import type { Worker } from "../../services/worker/worker.ts";
 import type { DeadLetter } from "../../shared/aws/deadLetters.ts";
-import type { QueueMessage, UnblockMessage } from "../../shared/aws/queue.ts";
+import type { Outgoing, QueueMessage, UnblockMessage } from "../../shared/aws/queue.ts";
 import { type Caller, DEFAULT_LIMITS } from "../../shared/domain/caller.ts";
 import { parseCidr } from "../../shared/domain/cidr.ts";
 import type { Message } from "../../shared/domain/decide.ts";
@@ -21,6 +21,8 @@ export const POLICY: Worker["policy"] = {
   corroboration: { threshold: 0, window: 60 },
 };
 
+const WEEK: Seconds = 7 * 86_400;
+
 type Own = "addresses" | "blocks" | "orders" | "outstanding";
 type Parts = { -readonly [Part in keyof Omit<Worker, Own>]: Worker[Part] } & {
   table: ReturnType<typeof createMemoryTable>;
@@ -30,17 +32,24 @@ type Parts = { -readonly [Part in keyof Omit<Worker, Own>]: Worker[Part] } & {
 export function startWorker(change: Partial<Parts> = {}) {
   const deadLettered: DeadLetter[] = [];
   const sent: QueueMessage[] = [];
+  const outgoing: Outgoing[] = [];
   const counts: { name: string; count: number }[] = [];
   const callers = new Map<string, Caller>();
   const parts: Parts = {
     table: createMemoryTable(),
     policy: POLICY,
+    maxExpirySeconds: WEEK,
     neverBlock: async () => SPECIAL_RANGES,
     log,
     callers: async () => callers,
     queue: {
       async send(message) {
         sent.push(message);
+      },
+      async sendAll(entries) {
+        outgoing.push(...entries);
+        sent.push(...entries.map(({ message }) => message));
+        return entries.map(() => true);
       },
     },
     measure: (name, count) => counts.push({ name, count }),
@@ -60,6 +69,8 @@ export function startWorker(change: Partial<Parts> = {}) {
     deadLettered,
     /** What the worker sent to itself. */
     sent,
+    /** The same with lanes and ids, where it was many at once. */
+    outgoing,
     counts,
     /** Who may call: whoever a message names, unless the test takes it away. */
     known: callers,

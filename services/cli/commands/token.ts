@@ -19,6 +19,7 @@ type NewOptions = StageOptions & {
   readonly outstanding?: number;
   readonly addressesPerMinute?: number;
   readonly mostSeverity?: number;
+  readonly longest?: number;
   readonly signing?: true;
 };
 
@@ -33,14 +34,15 @@ export function addToken(program: Command): void {
     .option("--outstanding <number>", "blocks of its own in force at a time", asNumber)
     .option("--addresses-per-minute <number>", "addresses that it may report", asNumber)
     .option("--most-severity <number>", "a greater severity counts as this one", asNumber)
+    .option("--longest <duration>", "a longer block lasts this long, as 1h, 7d", asSeconds)
     .option("--signing", "it may sign requests: the key for that is stored beside the digest")
     .action(async (name: string, options: NewOptions) => {
-      const { role, weight, expires, from, outstanding, addressesPerMinute, mostSeverity } =
-        options;
+      const { role, weight, expires, from, outstanding, addressesPerMinute } = options;
+      const { mostSeverity, longest } = options;
       const book = await openBook(options);
       const made = await book.add(
         {
-          ...{ name, role, weight, outstanding, addressesPerMinute, mostSeverity },
+          ...{ name, role, weight, outstanding, addressesPerMinute, mostSeverity, longest },
           from: from && [...from],
           expiresAt: expires && toEpochSeconds(Date.now()) + expires,
         },

@@ -20,10 +20,11 @@ describeWithTable("the callers, as operators change them", () => {
       return { Parameter: { Value } };
     },
   } as unknown as SSMClient;
-  const book = () =>
+  const book = (...eventDetectors: string[]) =>
     createCallerBook(table.dynamo, ssm, {
       ...{ tableName: TABLE, list: table.list },
       parameters: { tokens: "/tokens", callers: "/callers", neverBlock: "" },
+      eventDetectors,
     });
   const secrets = async () => {
     const of = createAdditions(table.dynamo, { tableName: TABLE }, partition.tokens(table.list));
@@ -42,6 +43,18 @@ describeWithTable("the callers, as operators change them", () => {
     const adding = [1, 2].map(() => book().add({ name: "zeek", role: "detector" }, false));
     const outcomes = await Promise.allSettled(adding);
     expect(outcomes.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+  });
+
+  test("a detector that the deployment knows by itself is listed, and can be revoked", async () => {
+    expect(await book("guardduty").list(NOW)).toEqual([
+      { name: "guardduty", role: "detector", addedBy: "deployment", tokens: [] },
+    ]);
+    await book("guardduty").revoke("guardduty");
+    expect(await book("guardduty").list(NOW)).toEqual([]);
+    await book("guardduty").add({ name: "guardduty", role: "detector", longest: 3_600 }, false);
+    expect(await book("guardduty").list(NOW)).toMatchObject([
+      { name: "guardduty", addedBy: "operator" },
+    ]);
   });
 
   test("a deployment's own is rotated: its old token, and the key of that, end later", async () => {
