@@ -14,7 +14,6 @@ const CHOSEN = [
   "endpoint → table, engine down",
   "worker → table, engine down",
   "enforcer → EC2, answer lost after the effect",
-  "enforcer → WAF, answer lost after the effect",
   "enforcer → WAF, blocks end while answers are lost",
   "enforcer → WAF, blocks end before they take effect",
   "queue → worker, duplicated delivery",

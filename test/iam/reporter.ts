@@ -8,7 +8,7 @@ import { type Recording, startRecording } from "./recording.ts";
 // recorded, and at the end each must be allowed; and where all suites ran, nothing may be granted in vain.
 
 /** The suites that together call all that the functions ever call. */
-const SUITES = "test/{e2e,faults}/*.test.ts";
+const SUITES = "test/{e2e,faults}/**/*.test.ts";
 
 /** What Jest tells a reporter, as far as it is used here. */
 type Results = {
