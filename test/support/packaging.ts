@@ -6,8 +6,10 @@ import { promisify } from "node:util";
 import type { Template } from "../../infra/local/intrinsics.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { temporaryDir } from "../../infra/local/test/support/fixtures.ts";
+import { CACHES } from "./checkout.ts";
 
 // Packages stages in a copy of the checkout, so that neither artefacts nor stage files of it are touched.
+// Their templates are what it is for: the functions in it are empty, which bundles faster.
 
 const SERVICES = [
   "infra",
@@ -26,8 +28,15 @@ export type Workshop = {
   stage(name: string, from: string, ...changes: readonly [string | RegExp, string][]): void;
   /** Reads it as packaging does. */
   read(stage: string): unknown;
-  /** @throws Error with what was printed, where packaging fails */
-  package(stage: string, environment?: Readonly<Record<string, string>>): Promise<Templates>;
+  /**
+   * @param service the one to package; all of them, by Compose, where none is said
+   * @throws Error with what was printed, where packaging fails
+   */
+  package(
+    stage: string,
+    environment?: Readonly<Record<string, string>>,
+    service?: string,
+  ): Promise<Templates>;
   remove(): void;
 };
 
@@ -39,6 +48,10 @@ export function openWorkshop(): Workshop {
     cpSync(join(PROJECT_ROOT, name), join(root, name), { recursive: true, filter });
   }
   symlinkSync(join(PROJECT_ROOT, "node_modules"), join(root, "node_modules"));
+  for (const service of SERVICES.filter((path) => path.startsWith("services/")))
+    writeFileSync(join(root, service, "handler.ts"), "export const handler = async () => {};\n");
+  const bundling = join(root, "infra/bundle.yml");
+  writeFileSync(bundling, readFileSync(bundling, "utf8").replace(/^plugins:.*$/m, ""));
   const fileOf = (stage: string) => join(root, "infra/stages", `${stage}.yml`);
   return {
     stage(name, from, ...changes) {
@@ -53,20 +66,21 @@ export function openWorkshop(): Workshop {
       writeFileSync(fileOf(name), text);
     },
     read: (stage) => createRequire(import.meta.url)(join(root, "infra/stage.cjs")).readStage(stage),
-    async package(stage, environment = {}) {
+    async package(stage, environment = {}, service = "") {
       const { PATH = "", HOME = "" } = process.env;
       const args = [join(PACKAGE, "bin/serverless.js"), "package", "--stage", stage];
-      const env = { PATH, HOME, ...environment };
-      await promisify(execFile)(process.execPath, args, { cwd: root, env }).catch((error) => {
+      const env = { PATH, HOME, ...CACHES, ...environment };
+      const options = { cwd: join(root, service), env };
+      await promisify(execFile)(process.execPath, args, options).catch((error) => {
         throw new Error(`${error.stdout}${error.stderr}`);
       });
       return Object.fromEntries(
-        SERVICES.map((service) => {
-          const output = join(root, service, ".serverless");
+        (service === "" ? SERVICES : [service]).map((path) => {
+          const output = join(root, path, ".serverless");
           const name = "cloudformation-template-update-stack.json";
           const template = JSON.parse(readFileSync(join(output, name), "utf8"));
           rmSync(output, { recursive: true });
-          return [service, template];
+          return [path, template];
         }),
       );
     },
