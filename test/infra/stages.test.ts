@@ -55,8 +55,6 @@ beforeAll(async () => {
     ["onRemove: keep", "onRemove: delete"],
     ["deletionProtection: off", "deletionProtection: on"],
     ["logRetention: 90", "logRetention: 30"],
-    ["guardDuty: off", "guardDuty: on"],
-    ["securityHub: off", "securityHub: on"],
   );
   bare = await workshop.package("example");
   inShell = await workshop.package("example", SHELL);
@@ -87,7 +85,7 @@ describe("packaging", () => {
   });
 
   test("of a stage without a file fails in a sentence", async () => {
-    await expect(workshop.packageFirst("prod")).rejects.toThrow(
+    await expect(workshop.package("prod")).rejects.toThrow(
       "There is no infra/stages/prod.yml: copy infra/stages/example.yml to it and fill it in.",
     );
   }, 60_000);
@@ -155,7 +153,8 @@ describe("a first try", () => {
   test.each(["ACL_ID", "ACCESS_TOKEN"])(
     "fails without %s, and so empties nothing",
     async (name) => {
-      const failure = workshop.packageFirst("first-try", { ...SHELL, [name]: "" });
+      // Each service reads the same file; one that fails is as good as five.
+      const failure = workshop.package("first-try", { ...SHELL, [name]: "" }, "infra");
       await expect(failure).rejects.toThrow(`A first try needs ${name} each time it is deployed.`);
     },
     60_000,
@@ -230,19 +229,6 @@ describe("the table", () => {
       Properties: { DeletionProtectionEnabled: true },
     });
   });
-});
-
-test("events that are switched on have their rules, and the worker knows their detectors", () => {
-  const patterned = (templates: Templates) =>
-    properties(templates, "AWS::Events::Rule").flatMap(({ EventPattern, Name }) =>
-      EventPattern ? Name : [],
-    );
-  expect(patterned(full)).toEqual(["portcullis-full-guardduty", "portcullis-full-securityhub"]);
-  expect(fn(full, "worker").Environment).toMatchObject({
-    Variables: { EVENT_DETECTORS: "guardduty,securityhub" },
-  });
-  expect(patterned(bare)).toEqual([]);
-  expect(fn(bare, "worker").Environment).toMatchObject({ Variables: { EVENT_DETECTORS: "" } });
 });
 
 describe("concurrency", () => {
@@ -332,8 +318,7 @@ describe("every alarm", () => {
     ["OverBudget", "Portcullis", 1],
     ["IteratorAge", "AWS/Lambda", 1],
     ["ApproximateAgeOfOldestMessage", "AWS/SQS", 3],
-    ["ApproximateNumberOfMessagesVisible", "AWS/SQS", 3],
-    ["FailedInvocations", "AWS/Events", 2],
+    ["ApproximateNumberOfMessagesVisible", "AWS/SQS", 2],
   ])("on every hop: %s of %s", (MetricName, Namespace, count) => {
     const found = alarms().filter(
       (alarm) => alarm.MetricName === MetricName && alarm.Namespace === Namespace,

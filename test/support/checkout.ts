@@ -20,6 +20,14 @@ import { PROJECT_ROOT } from "../../infra/local/package.ts";
 const STEP_TIMEOUT_MS = 150_000;
 /** The region of all stages that tests deploy. */
 export const REGION = "us-east-1";
+/**
+ * What `serverless` may keep from run to run: its compiled modules, and the validator that it generates of
+ * its schema. Without it a home of its own pays seconds for them with each of five services.
+ */
+export const CACHES = {
+  NODE_COMPILE_CACHE: join(PROJECT_ROOT, ".local/compile-cache"),
+  SLS_SCHEMA_CACHE_BASE_DIR: join(PROJECT_ROOT, ".local"),
+};
 const TEMPLATE = ".serverless/cloudformation-template-update-stack.json";
 const COPIED = [
   "infra",
@@ -93,7 +101,7 @@ export function checkOut(
       const program = join(PROJECT_ROOT, "node_modules/serverless/bin/serverless.js");
       const options = {
         cwd: root,
-        env: { PATH: path, HOME: home, CI: "1", ...variables, ...fromSettings },
+        env: { PATH: path, HOME: home, CI: "1", ...CACHES, ...variables, ...fromSettings },
         timeout: STEP_TIMEOUT_MS,
         maxBuffer: 2 ** 26,
       };

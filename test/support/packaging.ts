@@ -1,13 +1,15 @@
 import { execFile } from "node:child_process";
-import { cpSync, globSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { Template } from "../../infra/local/intrinsics.ts";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { temporaryDir } from "../../infra/local/test/support/fixtures.ts";
+import { CACHES } from "./checkout.ts";
 
 // Packages stages in a copy of the checkout, so that neither artefacts nor stage files of it are touched.
+// Their templates are what it is for: the functions in it are empty, which bundles faster.
 
 const SERVICES = [
   "infra",
@@ -15,7 +17,7 @@ const SERVICES = [
   "services/blacklist",
   "services/worker",
   "services/enforcer",
-] as const;
+];
 const PACKAGE = dirname(createRequire(import.meta.url).resolve("serverless/package.json"));
 
 /** The templates of a stage, by the folder of their service. */
@@ -26,10 +28,15 @@ export type Workshop = {
   stage(name: string, from: string, ...changes: readonly [string | RegExp, string][]): void;
   /** Reads it as packaging does. */
   read(stage: string): unknown;
-  /** @throws Error with what was printed, where packaging fails */
-  package(stage: string, environment?: Readonly<Record<string, string>>): Promise<Templates>;
-  /** The same of the first service alone: enough to see a stage refused. */
-  packageFirst(stage: string, environment?: Readonly<Record<string, string>>): Promise<void>;
+  /**
+   * @param service the one to package; all of them, by Compose, where none is said
+   * @throws Error with what was printed, where packaging fails
+   */
+  package(
+    stage: string,
+    environment?: Readonly<Record<string, string>>,
+    service?: string,
+  ): Promise<Templates>;
   remove(): void;
 };
 
@@ -41,18 +48,10 @@ export function openWorkshop(): Workshop {
     cpSync(join(PROJECT_ROOT, name), join(root, name), { recursive: true, filter });
   }
   symlinkSync(join(PROJECT_ROOT, "node_modules"), join(root, "node_modules"));
-  // The templates alone are looked at: what the bundles hold costs most of the time.
-  for (const name of globSync("services/*/handler.ts", { cwd: root })) {
-    writeFileSync(join(root, name), "export const handler = async () => {};\n");
-  }
-  const serverless = async (cwd: string, stage: string, environment: object) => {
-    const { PATH = "", HOME = "", NODE_COMPILE_CACHE = "" } = process.env;
-    const args = [join(PACKAGE, "bin/serverless.js"), "package", "--stage", stage];
-    const env = { PATH, HOME, NODE_COMPILE_CACHE, ...environment };
-    await promisify(execFile)(process.execPath, args, { cwd, env }).catch((error) => {
-      throw new Error(`${error.stdout}${error.stderr}`);
-    });
-  };
+  for (const service of SERVICES.filter((path) => path.startsWith("services/")))
+    writeFileSync(join(root, service, "handler.ts"), "export const handler = async () => {};\n");
+  const bundling = join(root, "infra/bundle.yml");
+  writeFileSync(bundling, readFileSync(bundling, "utf8").replace(/^plugins:.*$/m, ""));
   const fileOf = (stage: string) => join(root, "infra/stages", `${stage}.yml`);
   return {
     stage(name, from, ...changes) {
@@ -67,20 +66,24 @@ export function openWorkshop(): Workshop {
       writeFileSync(fileOf(name), text);
     },
     read: (stage) => createRequire(import.meta.url)(join(root, "infra/stage.cjs")).readStage(stage),
-    async package(stage, environment = {}) {
-      await serverless(root, stage, environment);
+    async package(stage, environment = {}, service = "") {
+      const { PATH = "", HOME = "" } = process.env;
+      const args = [join(PACKAGE, "bin/serverless.js"), "package", "--stage", stage];
+      const env = { PATH, HOME, ...CACHES, ...environment };
+      const options = { cwd: join(root, service), env };
+      await promisify(execFile)(process.execPath, args, options).catch((error) => {
+        throw new Error(`${error.stdout}${error.stderr}`);
+      });
       return Object.fromEntries(
-        SERVICES.map((service) => {
-          const output = join(root, service, ".serverless");
+        (service === "" ? SERVICES : [service]).map((path) => {
+          const output = join(root, path, ".serverless");
           const name = "cloudformation-template-update-stack.json";
           const template = JSON.parse(readFileSync(join(output, name), "utf8"));
           rmSync(output, { recursive: true });
-          return [service, template];
+          return [path, template];
         }),
       );
     },
-    packageFirst: (stage, environment = {}) =>
-      serverless(join(root, SERVICES[0]), stage, environment),
     remove,
   };
 }
