@@ -52,7 +52,9 @@ describeWithTable("the callers, as operators change them", () => {
     await book("guardduty").revoke("guardduty");
     expect(await book("guardduty").list(NOW)).toEqual([]);
     await book("guardduty").add({ name: "guardduty", role: "detector", longest: 3_600 }, false);
-    expect(await book("guardduty").list(NOW)).toMatchObject([{ name: "guardduty", addedBy: "operator" }]);
+    expect(await book("guardduty").list(NOW)).toMatchObject([
+      { name: "guardduty", addedBy: "operator" },
+    ]);
   });
 
   test("a deployment's own is rotated: its old token, and the key of that, end later", async () => {
