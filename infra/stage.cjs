@@ -24,6 +24,14 @@ const named = (pattern, what) => v.pipe(v.string(), v.regex(pattern, `must be ${
 /** A cap or guarantee of Lambda's concurrency; off where the account has none to give. */
 const concurrency = v.union([count(1, 1_000), v.literal("off")], "must be a number from 1, or off");
 
+/** Where a function must be to reach what it asks; outside of every VPC where absent. */
+const vpc = v.optional(
+  v.strictObject({
+    subnetIds: v.pipe(v.array(named(/^subnet-[0-9a-f]{8,17}$/, "a subnet's id")), v.minLength(1)),
+    securityGroupIds: v.pipe(v.array(named(/^sg-[0-9a-f]{8,17}$/, "a group's id")), v.minLength(1)),
+  }),
+);
+
 /**
  * What a stage file says. There is no default where a wrong one hurts; the others are those of
  * infra/stages/example.yml, which says what each setting means.
@@ -89,6 +97,16 @@ const schema = v.pipe(
     scoreHalfLife: setting(count(1, 86_400), 300),
     blockLimit: setting(count(1, 2_000_000), 200_000),
     signedRequests: setting(onOff, "off"),
+    crowdsec: v.optional(
+      v.strictObject({
+        url: named(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/, "an address, as https://10.0.0.7:8080"),
+        origins: setting(v.pipe(v.array(named(/^[\w-]{1,64}$/, "a name")), v.minLength(1)), [
+          "crowdsec",
+          "cscli",
+        ]),
+        vpc,
+      }),
+    ),
   }),
   v.check(
     ({ firstTry, targets: { networkAcls, wafIpSets } }) =>
@@ -162,11 +180,21 @@ const arn = (service, resource) => ({
   "Fn::Sub": `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${resource}`,
 });
 
+/**
+ * The settings of a service that a stage may do without. `functions` names the functions that it has, of
+ * those in its serverless.yml: Serverless takes no condition, and resolves what is not used as well.
+ */
+const optional = (own, settingsOf) => ({
+  functions: own === undefined ? "none" : own.vpc === undefined ? "outside" : "inVpc",
+  vpc: own?.vpc ?? {},
+  ...(own && settingsOf(own)),
+});
+
 /** The settings as the templates use them. A function's environment holds texts. */
 async function settings(serverless) {
   // What is resolved here ends up in files: no token may.
   const { tokens: _, ...stage } = await resolveStage(serverless);
-  const { targets, concurrency, table, kmsKey, permissionsBoundary } = stage;
+  const { targets, concurrency, table, kmsKey, permissionsBoundary, crowdsec } = stage;
   const { networkAcls, wafIpSets } = targets;
   const reserved = (limit) => (limit === "off" ? ABSENT : limit);
   const texts = Object.entries(stage).filter(([, value]) => typeof value === "number");
@@ -194,6 +222,7 @@ async function settings(serverless) {
       enforcer: reserved(concurrency.enforcer),
       lanes: concurrency.lanes,
     },
+    crowdsec: optional(crowdsec, ({ url, origins }) => ({ url, origins: origins.join(",") })),
     tracing: stage.tracing === "on",
     permissionsBoundary: permissionsBoundary ?? ABSENT,
     tableDeletion: {

@@ -164,10 +164,7 @@ function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orde
  * @param orders those that stand; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
-export function deduplicationId(
-  message: BlockMessage | WithdrawMessage,
-  orders: Standing,
-): string {
+export function deduplicationId(message: BlockMessage | WithdrawMessage, orders: Standing): string {
   if (message.kind === "withdraw" || orders === undefined || isWithdrawers(message, orders)) {
     return message.requestId;
   }

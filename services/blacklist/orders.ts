@@ -2,7 +2,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../shared/aws/log.ts";
 import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { Orders } from "../../shared/domain/orders.ts";
-import { type EpochMillis, type Millis, type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
+import {
+  type EpochMillis,
+  type Millis,
+  type Seconds,
+  toEpochSeconds,
+} from "../../shared/domain/time.ts";
 
 /** How long an instance trusts its last read of the orders. */
 export const LEASE_MS: Millis = 500;

@@ -2,13 +2,8 @@ import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import * as v from "valibot";
 import { type Caller, mayReport } from "../../shared/domain/caller.ts";
 import { type Cidr, InvalidAddressError, parseCidr } from "../../shared/domain/cidr.ts";
+import { inOneLine } from "../../shared/domain/reason.ts";
 import { badRequest, type Refusal } from "./errors.ts";
-
-/** Longer reasons are cut: a talkative detector must not lose its block. */
-const MAX_REASON = 256;
-
-/** What is looked at of a reason, before runs of blanks become one. */
-const LOOKED_AT = 4 * MAX_REASON;
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -100,12 +95,7 @@ export function reasonOf({ reason }: Fields): string {
   if (typeof reason !== "string") {
     throw badRequest("invalid_reason", "The parameter reason must be a string.");
   }
-  return reason
-    .slice(0, LOOKED_AT)
-    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
-    .trim()
-    .slice(0, MAX_REASON)
-    .toWellFormed(); // the cut may leave half a character, which no store takes
+  return inOneLine(reason);
 }
 
 function duplicate(name: string): Refusal {

@@ -16,7 +16,7 @@ export const wholeNumber = (min: number, max: number) =>
   );
 
 /** Names separated by commas, each once; none where the text is empty. */
-const names = v.pipe(
+export const names = v.pipe(
   v.string(),
   v.transform((list) => [...new Set(list.split(",").flatMap((name) => name.trim() || []))]),
 );

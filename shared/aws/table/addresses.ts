@@ -6,7 +6,12 @@ import type { Cidr } from "../../domain/cidr.ts";
 import type { Suspect } from "../../domain/corroboration.ts";
 import type { Known, Withdrawals } from "../../domain/decide.ts";
 import { rankOf } from "../../domain/rank.ts";
-import { type EpochMillis, type EpochSeconds, isExpired, toEpochSeconds } from "../../domain/time.ts";
+import {
+  type EpochMillis,
+  type EpochSeconds,
+  isExpired,
+  toEpochSeconds,
+} from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { blockItem, blockKey, createBlocks } from "./blocks.ts";
 import { batchGet, conditionally, createReader, partition, type TableConfig } from "./items.ts";

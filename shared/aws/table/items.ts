@@ -21,6 +21,8 @@ import type { Logger } from "../log.ts";
 //   <list>#outstanding   caller#<name>     how many blocks of a caller are in force, by when they end; TTL
 //   <list>#budgets       budget#…          how many addresses a caller reported in a minute; TTL
 //   <list>#callers       source#<ip>       an address that a caller called from lately; TTL
+//   <list>#pulls         pull#<source>     how far the pulls of a source have come
+//                        reported#<source>#<cidr>  what was reported because the source wants it; TTL
 //   <list>#settings      caller#<name>     a caller that an operator has added, or revoked
 //                        never-block#<cidr>  a range that an operator has added to the never-block list
 //                        version           counts the changes of the partition
@@ -55,6 +57,7 @@ export const partition = {
   outstanding: (list: string) => `${list}#outstanding`,
   budgets: (list: string) => `${list}#budgets`,
   callers: (list: string) => `${list}#callers`,
+  pulls: (list: string) => `${list}#pulls`,
   settings: (list: string) => `${list}#settings`,
   tokens: (list: string) => `${list}#tokens`,
 };

@@ -7,7 +7,14 @@ import {
   UpdateCommand,
 } from "@aws-sdk/lib-dynamodb";
 import * as v from "valibot";
-import { type Hold, MODES, type Mode, type Orders, type Undo, type Withdrawer } from "../../domain/orders.ts";
+import {
+  type Hold,
+  MODES,
+  type Mode,
+  type Orders,
+  type Undo,
+  type Withdrawer,
+} from "../../domain/orders.ts";
 import { type EpochMillis, type Millis, type Seconds, toEpochSeconds } from "../../domain/time.ts";
 import type { Logger } from "../log.ts";
 import { cidr } from "../schemas.ts";
