@@ -97,6 +97,7 @@ const schema = v.pipe(
     scoreHalfLife: setting(count(1, 86_400), 300),
     blockLimit: setting(count(1, 2_000_000), 200_000),
     signedRequests: setting(onOff, "off"),
+    /** The pull of CrowdSec's decisions; there is none without it. */
     crowdsec: v.optional(
       v.strictObject({
         url: named(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/, "an address, as https://10.0.0.7:8080"),
@@ -181,14 +182,14 @@ const arn = (service, resource) => ({
 });
 
 /**
- * The settings of a service that a stage may do without. `functions` names the functions that it has, of
- * those in its serverless.yml: Serverless takes no condition, and resolves what is not used as well.
+ * Which functions a service has that a stage may do without, of those that its serverless.yml names:
+ * Serverless takes no condition. It is read apart from the settings, as plugins are needed before these.
  */
-const optional = (own, settingsOf) => ({
-  functions: own === undefined ? "none" : own.vpc === undefined ? "outside" : "inVpc",
-  vpc: own?.vpc ?? {},
-  ...(own && settingsOf(own)),
-});
+async function functionSets({ resolveVariable }) {
+  const { crowdsec } = readStage(await resolveVariable("sls:stage"));
+  const setOf = (own) => (own === undefined ? "none" : own.vpc ? "inVpc" : "outside");
+  return { crowdsec: setOf(crowdsec) };
+}
 
 /** The settings as the templates use them. A function's environment holds texts. */
 async function settings(serverless) {
@@ -222,7 +223,12 @@ async function settings(serverless) {
       enforcer: reserved(concurrency.enforcer),
       lanes: concurrency.lanes,
     },
-    crowdsec: optional(crowdsec, ({ url, origins }) => ({ url, origins: origins.join(",") })),
+    // What is not used is resolved as well.
+    crowdsec: {
+      url: crowdsec?.url ?? "",
+      origins: crowdsec?.origins.join(",") ?? "",
+      vpc: crowdsec?.vpc ?? {},
+    },
     tracing: stage.tracing === "on",
     permissionsBoundary: permissionsBoundary ?? ABSENT,
     tableDeletion: {
@@ -238,4 +244,4 @@ async function settings(serverless) {
   };
 }
 
-module.exports = { failure, readStage, resolveStage, settings };
+module.exports = { failure, functionSets, readStage, resolveStage, settings };

@@ -14,7 +14,7 @@ export type Lapi = {
 };
 
 /** The answer, and all of its body. */
-const TIMEOUT: Millis = 20_000;
+const TIMEOUT: Millis = 15_000;
 
 /** Some 200,000 decisions. */
 const MAX_BYTES = 32 * 1_048_576;

@@ -216,6 +216,15 @@ describe("what CrowdSec no longer wants", () => {
     expect(sent()).toEqual(["withdraw 203.0.113.9/32"]);
   });
 
+  test("as its time has run out, by a clock that is ahead, is no withdrawal: its block may last longer", async () => {
+    told(["203.0.113.9", { duration: "65s" }]);
+    await next();
+    sent();
+    ended("203.0.113.9");
+    await next();
+    expect(sent()).toEqual([]);
+  });
+
   test("is let alone where it never was reported", async () => {
     await next();
     ended("203.0.113.9");
