@@ -8,6 +8,7 @@ import { eventually } from "../e2e/cloud.ts";
 import { ACL_IDS, IP_SETS, type Lane, LIST, startLane } from "../faults/lane.ts";
 import type { Call } from "../faults/proxy.ts";
 import { checkOut, REGION } from "../support/checkout.ts";
+import { answer, decision, type FakeLapi, startLapi } from "../support/lapi.ts";
 import { type Role, readRoles, type Statement } from "./policies.ts";
 import { type Place, type Request, requestsOf } from "./requests.ts";
 import { isAllowed } from "./simulate.ts";
@@ -15,7 +16,7 @@ import { isAllowed } from "./simulate.ts";
 // Every AWS call that the functions make, by function, against the policies that are packaged for them:
 // each call is allowed, each thing that is allowed is called, and what a function must never do is denied.
 
-const FUNCTIONS = ["blacklist", "worker", "enforcer"] as const;
+const FUNCTIONS = ["blacklist", "worker", "enforcer", "crowdsec"] as const;
 type Name = (typeof FUNCTIONS)[number];
 
 /** What Serverless grants by itself, beside what it must: nothing here can take it away. */
@@ -27,6 +28,7 @@ const GRANTED_BY_SERVERLESS = [
 ];
 
 let lane: Lane;
+let lapi: FakeLapi;
 let roles: Readonly<Record<string, Role>>;
 let place: Place;
 /** The distinct calls, and how many there were of all. */
@@ -46,7 +48,11 @@ beforeAll(async () => {
     checkout.remove();
   }
   // A few rules and no TTL: blocks wait, are swapped, and pile up once they have ended.
-  const settings = { RULE_LIMIT: "3", TTL: "off", LOG_LEVEL: "DEBUG" };
+  lapi = await startLapi();
+  const settings = {
+    ...{ RULE_LIMIT: "3", TTL: "off", LOG_LEVEL: "DEBUG" },
+    ...{ CROWDSEC_URL: lapi.url, CROWDSEC_KEY: "a-bouncer-s-key", PULL_SECONDS: "2" },
+  };
   lane = await startLane(settings, (call) => {
     const [, name] = / app\/(\w+)/.exec(call.userAgent) ?? [];
     if (name === undefined) return undefined;
@@ -58,6 +64,7 @@ beforeAll(async () => {
 }, 240_000);
 afterAll(async () => {
   await lane?.stop();
+  await lapi?.stop();
   writeJson(join(PROJECT_ROOT, ".local/permissions.json"), { callCount, ...figures });
 });
 
@@ -114,6 +121,17 @@ async function exercise(lane: Lane): Promise<void> {
     "all is taken back",
     60,
     async () => (await cloud.list("?limit=200")).blocks.length <= 1,
+  );
+
+  // What CrowdSec decides, and takes back.
+  const decided = [decision("203.0.113.70")];
+  lapi.answers = (_, response) => answer(response, { new: decided.splice(0) });
+  await eventually("what CrowdSec decides is queued", 60, async () =>
+    called("crowdsec", "sqs:SendMessage", "fifo"),
+  );
+  lapi.answers = (_, response) => answer(response, { deleted: [decision("203.0.113.70")] });
+  await eventually("what it takes back is forgotten", 60, async () =>
+    [...recorded.values()].some(({ body }) => body.includes("DeleteRequest")),
   );
 
   // What can never be done is put aside.
@@ -249,10 +267,14 @@ describe("what a function must never do", () => {
     context: { "dynamodb:LeadingKeys": [partition] },
   });
   const on = (action: string, resource: string): Request => ({ action, resource, context: {} });
-  const parameter = (name: "tokens" | "callers" | "never-block") => {
-    const asked = requests("blacklist").find(({ resource }) => resource.endsWith(`/${name}`));
-    return asked?.resource ?? "";
+  const parameter = (name: "tokens" | "callers" | "never-block" | "crowdsec-key") => {
+    const asked = requests(name === "crowdsec-key" ? "crowdsec" : "blacklist");
+    return asked.find(({ resource }) => resource.endsWith(`/${name}`))?.resource ?? "";
   };
+  const secrets = (...own: readonly string[]): Request[] =>
+    (["tokens", "crowdsec-key"] as const)
+      .filter((name) => !own.includes(name))
+      .map((name) => on("ssm:GetParameter", parameter(name)));
   const queueOf = (name: Name) =>
     requests(name).find(({ action }) => action === "sqs:SendMessage")?.resource ?? "";
   const everybody = (): Request[] => [
@@ -286,6 +308,7 @@ describe("what a function must never do", () => {
   const forbidden: Record<Name, () => Request[]> = {
     blacklist: () => [
       ...targets(),
+      ...secrets("tokens"),
       inTable("PutItem", LIST),
       inTable("DeleteItem", LIST),
       inTable("PartiQLDelete", LIST),
@@ -296,12 +319,12 @@ describe("what a function must never do", () => {
     ],
     worker: () => [
       ...targets(),
-      on("ssm:GetParameter", parameter("tokens")),
+      ...secrets(),
       inTable("PutItem", `${LIST}#callers`),
       inTable("UpdateItem", `${LIST}#budgets`),
     ],
     enforcer: () => [
-      on("ssm:GetParameter", parameter("tokens")),
+      ...secrets(),
       on("ssm:GetParameter", parameter("callers")),
       inTable("PutItem", LIST),
       inTable("PutItem", `${LIST}#orders`),
@@ -309,6 +332,20 @@ describe("what a function must never do", () => {
       inTable("PutItem", `${LIST}#memory`),
       on("sqs:SendMessage", queueOf("blacklist")),
       on("sqs:ReceiveMessage", queueOf("blacklist")),
+    ],
+    crowdsec: () => [
+      ...targets(),
+      ...secrets("crowdsec-key"),
+      on("ssm:GetParameter", parameter("never-block")),
+      inTable("Query", LIST),
+      inTable("PutItem", LIST),
+      inTable("BatchWriteItem", LIST),
+      inTable("BatchGetItem", LIST),
+      inTable("BatchWriteItem", `${LIST}#settings`),
+      inTable("Query", `${LIST}#tokens`),
+      inTable("PutItem", `${LIST}#orders`),
+      inTable("UpdateItem", `${LIST}#outstanding`),
+      on("sqs:ReceiveMessage", queueOf("crowdsec")),
     ],
   };
 
