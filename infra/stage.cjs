@@ -24,6 +24,14 @@ const named = (pattern, what) => v.pipe(v.string(), v.regex(pattern, `must be ${
 /** A cap or guarantee of Lambda's concurrency; off where the account has none to give. */
 const concurrency = v.union([count(1, 1_000), v.literal("off")], "must be a number from 1, or off");
 
+/** Where a function must be to reach what it asks; outside of every VPC where absent. */
+const vpc = v.optional(
+  v.strictObject({
+    subnetIds: v.pipe(v.array(named(/^subnet-[0-9a-f]{8,17}$/, "a subnet's id")), v.minLength(1)),
+    securityGroupIds: v.pipe(v.array(named(/^sg-[0-9a-f]{8,17}$/, "a group's id")), v.minLength(1)),
+  }),
+);
+
 /**
  * What a stage file says. There is no default where a wrong one hurts; the others are those of
  * infra/stages/example.yml, which says what each setting means.
@@ -100,6 +108,17 @@ const schema = v.pipe(
       {},
     ),
     signedRequests: setting(onOff, "off"),
+    /** The pull of CrowdSec's decisions; there is none without it. */
+    crowdsec: v.optional(
+      v.strictObject({
+        url: named(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/, "an address, as https://10.0.0.7:8080"),
+        origins: setting(v.pipe(v.array(named(/^[\w-]{1,64}$/, "a name")), v.minLength(1)), [
+          "crowdsec",
+          "cscli",
+        ]),
+        vpc,
+      }),
+    ),
   }),
   v.check(
     ({ firstTry, targets: { networkAcls, wafIpSets } }) =>
@@ -183,11 +202,21 @@ const arn = (service, resource) => ({
   "Fn::Sub": `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${resource}`,
 });
 
+/**
+ * Which functions a service has that a stage may do without, of those that its serverless.yml names:
+ * Serverless takes no condition. It is read apart from the settings, as plugins are needed before these.
+ */
+async function functionSets({ resolveVariable }) {
+  const { crowdsec } = readStage(await resolveVariable("sls:stage"));
+  const setOf = (own) => (own === undefined ? "none" : own.vpc ? "inVpc" : "outside");
+  return { crowdsec: setOf(crowdsec) };
+}
+
 /** The settings as the templates use them. A function's environment holds texts. */
 async function settings(serverless) {
   // What is resolved here ends up in files: no token may.
   const { tokens: _, ...stage } = await resolveStage(serverless);
-  const { targets, concurrency, table, kmsKey, permissionsBoundary } = stage;
+  const { targets, concurrency, table, kmsKey, permissionsBoundary, crowdsec } = stage;
   const { networkAcls, wafIpSets } = targets;
   const reserved = (limit) => (limit === "off" ? ABSENT : limit);
   const texts = Object.entries(stage).filter(([, value]) => typeof value === "number");
@@ -217,6 +246,12 @@ async function settings(serverless) {
       enforcer: reserved(concurrency.enforcer),
       lanes: concurrency.lanes,
     },
+    // What is not used is resolved as well.
+    crowdsec: {
+      url: crowdsec?.url ?? "",
+      origins: crowdsec?.origins.join(",") ?? "",
+      vpc: crowdsec?.vpc ?? {},
+    },
     tracing: stage.tracing === "on",
     permissionsBoundary: permissionsBoundary ?? ABSENT,
     tableDeletion: {
@@ -231,4 +266,4 @@ async function settings(serverless) {
   };
 }
 
-module.exports = { failure, readStage, resolveStage, settings };
+module.exports = { failure, functionSets, readStage, resolveStage, settings };

@@ -25,6 +25,9 @@ import { makeTokens, parametersOf } from "./tokens.ts";
 /** How long running invocations may take to end when the cloud stops. */
 const GRACE_MS = 5_000;
 
+/** The function that asks CrowdSec, and the caller in whose name it reports. */
+const CROWDSEC = "crowdsec";
+
 /** What `.local/stack.json` says. */
 export type Stack = {
   api: string;
@@ -99,12 +102,14 @@ export async function startCloud({
 
     const { aclIds, targets } = await provideTargets(settings, engines, clients, env);
     const tokens = makeTokens(join(stateDir, "tokens.json"));
-    const lists = parametersOf(tokens, env.CALLERS);
+    const pulls = settings.crowdsecKey === undefined ? [] : [CROWDSEC];
+    const lists = parametersOf(tokens, env.CALLERS, pulls);
     const planned = withTimeToLive(settings.timeToLive, readModel(packaged.templates, { region }));
     const parameters = parametersFor(planned, {
       TOKENS_PARAMETER: lists.tokens,
       CALLERS_PARAMETER: lists.callers,
       NEVER_BLOCK_PARAMETER: settings.neverBlock ?? "none",
+      CROWDSEC_KEY_PARAMETER: settings.crowdsecKey ?? "none",
     });
     const created = await createResources(clients, planned, [...planned.parameters, ...parameters]);
     const model = readModel(packaged.templates, { region, created });
@@ -191,7 +196,10 @@ export async function startCloud({
     }
     for (const schedule of model.schedules) {
       const { fn, lambda, log } = find(schedule.functionName);
-      const periodSeconds = settings.reconcileSeconds ?? schedule.periodSeconds;
+      const isPull = fn.artefact === CROWDSEC;
+      if (isPull && !pulls.includes(CROWDSEC)) continue;
+      const periodSeconds =
+        (isPull ? settings.pullSeconds : settings.reconcileSeconds) ?? schedule.periodSeconds;
       if (periodSeconds === 0) continue;
       sources.push(
         startSchedule({

@@ -26,6 +26,11 @@ const schema = v.object({
   /** Replaces the schedule's period; 0 turns the schedule off. */
   RECONCILE_SECONDS: v.optional(wholeNumber(86_400)),
   NEVER_BLOCK: v.optional(v.string()),
+  /** Where a LAPI of CrowdSec is, and a bouncer's key for it: then its pull runs. */
+  CROWDSEC_URL: v.optional(v.string()),
+  CROWDSEC_KEY: v.optional(v.string()),
+  /** Replaces the period of the pull. */
+  PULL_SECONDS: v.optional(wholeNumber(86_400)),
   ACL_ID: v.optional(list, ""),
   WAF_IP_SETS: v.optional(
     v.pipe(
@@ -47,6 +52,9 @@ export type LocalSettings = {
   localDir: string;
   reconcileSeconds?: number;
   neverBlock?: string;
+  /** The key for CrowdSec's LAPI; without it nobody asks there. */
+  crowdsecKey?: string;
+  pullSeconds?: number;
   /** None: the default ACL. */
   aclIds: readonly string[];
   /** Names of pairs of IP sets. */
@@ -71,6 +79,9 @@ export function readSettings(env: Environment): LocalSettings {
   }
   const { PORT, PORTCULLIS_LOCAL_DIR: dir, RECONCILE_SECONDS, NEVER_BLOCK } = parsed.output;
   const { FUNCTION_PRELOAD: preload } = parsed.output;
+  const { CROWDSEC_URL, CROWDSEC_KEY, PULL_SECONDS } = parsed.output;
+  if ((CROWDSEC_URL === undefined) !== (CROWDSEC_KEY === undefined))
+    throw new SetupError("CROWDSEC_URL and CROWDSEC_KEY go together.");
   return {
     port: PORT,
     aclIds: parsed.output.ACL_ID,
@@ -81,5 +92,7 @@ export function readSettings(env: Environment): LocalSettings {
     ...(RECONCILE_SECONDS !== undefined && { reconcileSeconds: RECONCILE_SECONDS }),
     ...(NEVER_BLOCK && { neverBlock: NEVER_BLOCK }),
     ...(preload !== undefined && { preload }),
+    ...(CROWDSEC_KEY && { crowdsecKey: CROWDSEC_KEY }),
+    ...(PULL_SECONDS !== undefined && { pullSeconds: PULL_SECONDS }),
   };
 }

@@ -21,10 +21,15 @@ export function makeTokens(file: string): Tokens {
  */
 type Entry = { readonly name: string; readonly role?: string; readonly token?: string };
 
-/** The two lists, as a deployment's parameters hold them: of digests and signing keys, and of callers. */
+/**
+ * The two lists, as a deployment's parameters hold them: of digests and signing keys, and of callers.
+ *
+ * @param pulls names of detectors that call nobody, and so have no token
+ */
 export function parametersOf(
   tokens: Tokens,
   callers = "[]",
+  pulls: readonly string[] = [],
 ): { readonly tokens: string; readonly callers: string } {
   const given = readEntries(callers);
   const own = Object.entries(tokens).map(([name, token]) => ({
@@ -32,6 +37,7 @@ export function parametersOf(
     ...given.find((entry) => entry.name === name),
   }));
   const all: Entry[] = [...own, ...given.filter(({ name }) => !(name in tokens))];
+  const further = pulls.filter((name) => !all.some((entry) => entry.name === name));
   return {
     tokens: JSON.stringify(
       all.map(({ name, token = "" }) => ({
@@ -40,7 +46,10 @@ export function parametersOf(
         signingKey: createHmac("sha256", token).update("portcullis-signature").digest("hex"),
       })),
     ),
-    callers: JSON.stringify(all.map(({ token: _, ...caller }) => caller)),
+    callers: JSON.stringify([
+      ...all.map(({ token: _, ...caller }) => caller),
+      ...further.map((name) => ({ name, role: "detector" })),
+    ]),
   };
 }
 

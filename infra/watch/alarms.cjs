@@ -128,6 +128,28 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
   };
 }
 
+/** The alarms of CrowdSec's pull, where the stage has one. */
+function alarmsOfPull({ own, lambda }) {
+  return {
+    CrowdsecErrors: {
+      metric: lambda("crowdsec", "Errors"),
+      ...{ over: 0, stat: "Sum", period: 60, of: 5, points: 3 },
+      runbook: "function-errors",
+      text: "The function crowdsec fails.",
+    },
+    PullFailed: {
+      metric: own("crowdsec", "PullFailed"),
+      ...{ over: 0, stat: "Maximum", period: 60, of: 5 },
+      text: "CrowdSec's decisions could not be pulled for five minutes; the log says why.",
+    },
+    PullLeft: {
+      metric: own("crowdsec", "PullLeft"),
+      ...{ over: 0, stat: "Maximum", period: 300, of: 6 },
+      text: "CrowdSec wants more addresses blocked than its caller may have reported, for half an hour.",
+    },
+  };
+}
+
 /** The alarms of one target. */
 function alarmsOfTarget({ own }, target) {
   const counted = (name, of, more) => ({
@@ -227,9 +249,13 @@ function alarm(stage, name, target, spec) {
 module.exports = async (serverless) => {
   const { name: stage, targets, alarmEmails, ...settings } = await resolveStage(serverless);
   const metrics = metricsOf(stage);
+  const alarms = {
+    ...alarmsOf(metrics, settings),
+    ...(settings.crowdsec && alarmsOfPull(metrics)),
+  };
   const ids = [...targets.networkAcls, ...targets.wafIpSets];
   const resources = [
-    ...Object.entries(alarmsOf(metrics, settings)).map(([name, spec]) => [
+    ...Object.entries(alarms).map(([name, spec]) => [
       `${name}Alarm`,
       alarm(stage, name, undefined, spec),
     ]),

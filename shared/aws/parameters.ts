@@ -29,7 +29,9 @@ export function createParameters(ssm: SSMClient, onFailure = () => {}): Paramete
       const failure = failures.get("store");
       if (failure) throw failure;
       try {
-        const { Parameter } = await ssm.send(new GetParameterCommand({ Name }));
+        const { Parameter } = await ssm.send(
+          new GetParameterCommand({ Name, WithDecryption: true }),
+        );
         return Parameter?.Value;
       } catch (error) {
         // A deployment makes none: what operators add at run time is enough.

@@ -1,6 +1,12 @@
 import * as v from "valibot";
 import type { Seconds } from "../domain/time.ts";
-import { type Finding, type Misunderstanding, ofEach, understand } from "./detector.ts";
+import {
+  type Finding,
+  type Misunderstanding,
+  NotUnderstoodError,
+  ofEach,
+  understand,
+} from "./detector.ts";
 import { atLeastASecond } from "./values.ts";
 
 const UNITS: Readonly<Record<string, Seconds>> = {
@@ -55,22 +61,67 @@ export function decisionFindings(
 }
 
 const answer = v.object({
-  new: v.nullish(v.array(v.unknown())),
-  deleted: v.nullish(v.array(v.unknown())),
+  // Both are always there: what has neither is some other server's answer, and not an empty list.
+  new: v.nullable(v.array(v.unknown())),
+  deleted: v.nullable(v.array(v.unknown())),
 });
 
+const streamed = v.object({ ...banning.entries, origin: v.string() });
+
+/** A ban of the stream. */
+export type StreamedBan = {
+  /** As CrowdSec wrote it. */
+  readonly ip: unknown;
+  /** For how much longer; more than 0. */
+  readonly seconds: Seconds;
+  /** Who decided it: `crowdsec`, `cscli`, `lists`, `CAPI` … */
+  readonly origin: string;
+  readonly reason: string;
+};
+
+/** What one answer of `/v1/decisions/stream` says. */
+export type Streamed = {
+  readonly bans: readonly StreamedBan[];
+  /** Whose last ban has ended or was deleted, as CrowdSec wrote them. */
+  readonly ended: readonly unknown[];
+  /** Why decisions were passed over, a sentence each. */
+  readonly notUnderstood: readonly string[];
+};
+
 /**
- * The answer of `/v1/decisions/stream`: what is new, and what has been deleted, which comes first so that a
- * decision in place of a deleted one stands.
+ * The answer of `/v1/decisions/stream`. One bad decision does not cost the others.
  *
- * @throws NotUnderstoodError
+ * @throws NotUnderstoodError where it is no such answer
  */
-export function streamFindings(document: unknown): readonly (Finding | Misunderstanding)[] {
+export function streamedDecisions(document: unknown): Streamed {
   const { new: added, deleted } = understand(answer, document);
-  const withdrawals = ofEach(deleted ?? [], "deleted", decision, ({ value, ...about }) =>
-    isBan(about) ? [{ ip: value, withdraws: true }] : [],
-  );
-  return [...withdrawals, ...decisionFindings(added ?? [], "new")];
+  const notUnderstood: string[] = [];
+  const bansOf = <T>(
+    decisions: readonly unknown[] | null,
+    path: string,
+    read: (one: unknown, ip: unknown, place: string) => readonly T[],
+  ) =>
+    (decisions ?? []).flatMap((one, index) => {
+      const place = `${path}.${index}`;
+      try {
+        const { value: ip, ...about } = understand(decision, one, place);
+        return isBan(about) ? read(one, ip, place) : [];
+      } catch (error) {
+        if (!(error instanceof NotUnderstoodError)) throw error;
+        notUnderstood.push(error.message);
+        return [];
+      }
+    });
+  return {
+    bans: bansOf(added, "new", (one, ip, place) => {
+      const { duration, scenario, origin } = understand(streamed, one, place);
+      if (duration <= 0) return [];
+      const seconds = atLeastASecond(duration);
+      return [{ ip, seconds, origin, reason: `CrowdSec ${scenario}` }];
+    }),
+    ended: bansOf(deleted, "deleted", (_, ip) => [ip]),
+    notUnderstood,
+  };
 }
 
 function isBan({ scope, type, simulated }: Omit<v.InferOutput<typeof decision>, "value">): boolean {

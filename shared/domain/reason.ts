@@ -1,5 +1,5 @@
 /** Longer reasons are cut: a talkative detector must not lose its block. */
-const MAX_REASON = 256;
+export const MAX_REASON = 256;
 
 /** What is looked at of a reason, before runs of blanks become one. */
 const LOOKED_AT = 4 * MAX_REASON;

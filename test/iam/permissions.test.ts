@@ -9,7 +9,7 @@ import type { Request } from "./requests.ts";
 // What can be said of the packaged policies without a call. That each call is allowed, and nothing more, is
 // proven at the end of a run: reporter.ts.
 
-const FUNCTIONS = ["blacklist", "worker", "enforcer"] as const;
+const FUNCTIONS = ["blacklist", "worker", "enforcer", "crowdsec"] as const;
 type Name = (typeof FUNCTIONS)[number];
 
 let roles: Readonly<Record<string, Role>>;
@@ -57,6 +57,10 @@ describe("what a function must never do", () => {
     request(`dynamodb:${action}`, tableArn(), partition);
   const parameter = (parameterName: "tokens" | "callers" | "never-block") =>
     granted("blacklist", "ssm:GetParameter", new RegExp(`/${parameterName}$`));
+  const crowdsecKey = () => granted("crowdsec", "ssm:GetParameter", /\/crowdsec-key$/);
+  /** What others are told in confidence. */
+  const secrets = (): Request[] =>
+    [parameter("tokens"), crowdsecKey()].map((name) => request("ssm:GetParameter", name));
   const queue = () => granted("blacklist", "sqs:SendMessage");
   const acl = arn("ec2", `network-acl/${TARGETS.networkAcl}`);
   const ipSet = arn("wafv2", `regional/ipset/${TARGETS.ipSets}-v4/0`);
@@ -92,6 +96,7 @@ describe("what a function must never do", () => {
   const forbidden: Record<Name, () => Request[]> = {
     blacklist: () => [
       ...targets(),
+      request("ssm:GetParameter", crowdsecKey()),
       inTable("PutItem", LIST),
       inTable("DeleteItem", LIST),
       inTable("PartiQLDelete", LIST),
@@ -102,18 +107,32 @@ describe("what a function must never do", () => {
     ],
     worker: () => [
       ...targets(),
-      request("ssm:GetParameter", parameter("tokens")),
+      ...secrets(),
       inTable("PutItem", `${LIST}#callers`),
       inTable("UpdateItem", `${LIST}#budgets`),
     ],
     enforcer: () => [
-      request("ssm:GetParameter", parameter("tokens")),
+      ...secrets(),
       request("ssm:GetParameter", parameter("callers")),
       inTable("PutItem", LIST),
       inTable("PutItem", `${LIST}#orders`),
       inTable("DeleteItem", `${LIST}#orders`),
       inTable("PutItem", `${LIST}#memory`),
       request("sqs:SendMessage", queue()),
+      request("sqs:ReceiveMessage", queue()),
+    ],
+    crowdsec: () => [
+      ...targets(),
+      request("ssm:GetParameter", parameter("tokens")),
+      request("ssm:GetParameter", parameter("never-block")),
+      inTable("Query", LIST),
+      inTable("PutItem", LIST),
+      inTable("BatchWriteItem", LIST),
+      inTable("BatchGetItem", LIST),
+      inTable("BatchWriteItem", `${LIST}#settings`),
+      inTable("Query", `${LIST}#tokens`),
+      inTable("PutItem", `${LIST}#orders`),
+      inTable("UpdateItem", `${LIST}#outstanding`),
       request("sqs:ReceiveMessage", queue()),
     ],
   };

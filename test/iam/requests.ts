@@ -95,6 +95,16 @@ function dynamodb(action: string, input: Input, arn: (rest: string) => string): 
       return Object.entries(input.RequestItems as Record<string, { Keys: Item[] }>).map(
         ([name, { Keys }]) => request(action, name, Keys.map(partitionOf)),
       );
+    case "BatchWriteItem":
+      return Object.entries(input.RequestItems as Record<string, Write[]>).map(([name, writes]) =>
+        request(
+          action,
+          name,
+          writes.map(({ PutRequest, DeleteRequest }) =>
+            partitionOf((PutRequest?.Item ?? DeleteRequest?.Key) as Item),
+          ),
+        ),
+      );
     case "BatchExecuteStatement":
       return (input.Statements as Statement[]).map((statement) => {
         const { name, of } = partiql(statement);
@@ -123,6 +133,7 @@ function queried(input: Input): string | undefined {
   return undefined;
 }
 
+type Write = { readonly PutRequest?: { Item: Item }; readonly DeleteRequest?: { Key: Item } };
 type Statement = { readonly Statement: string; readonly Parameters?: readonly Attribute[] };
 
 function partiql({ Statement: text }: Statement): { name: string; of: string } {

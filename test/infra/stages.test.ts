@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { PROJECT_ROOT } from "../../infra/local/package.ts";
 import { readModel } from "../../infra/local/template.ts";
 import { settings as blacklist } from "../../services/blacklist/settings.ts";
+import { settings as crowdsec } from "../../services/crowdsec/settings.ts";
 import { settings as enforcer } from "../../services/enforcer/settings.ts";
 import { settings as worker } from "../../services/worker/settings.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
@@ -14,6 +15,12 @@ import { openWorkshop, type Templates, type Workshop } from "../support/packagin
 const ACL = "acl-0123456789abcdef0";
 const BOUNDARY = "arn:aws:iam::111122223333:policy/boundary";
 const KEY = "arn:aws:kms:eu-west-1:111122223333:key/0123";
+
+const LAPI = "https://10.0.0.7:8080";
+const VPC = {
+  subnetIds: ["subnet-0123456789abcdef0"],
+  securityGroupIds: ["sg-0123456789abcdef0"],
+};
 
 /** A shell in which somebody has worked on another deployment. */
 const SHELL = {
@@ -30,6 +37,7 @@ const SHELL = {
     ALARM_EMAIL: "x@example.org",
   },
   ...{ EXPIRY_TIME: "7", RULE_LIMIT: "3", RESERVED_CONCURRENCY: "off", LOG_LEVEL: "DEBUG" },
+  ...{ CROWDSEC_URL: "http://other", CROWDSEC_KEY: "c".repeat(40) },
   ...{ STAGE: "another", STAGE_NAME: "another", SCORE_HALF_LIFE: "9", QUEUE_SHARDS: "7" },
 };
 
@@ -55,6 +63,7 @@ beforeAll(async () => {
     ["onRemove: keep", "onRemove: delete"],
     ["deletionProtection: off", "deletionProtection: on"],
     ["logRetention: 90", "logRetention: 30"],
+    [/# (crowdsec: ).*/, `$1{ url: "${LAPI}", origins: [CAPI], vpc: ${JSON.stringify(VPC)} }`],
   );
   bare = await workshop.package("example");
   inShell = await workshop.package("example", SHELL);
@@ -105,6 +114,12 @@ describe("packaging", () => {
     ],
     ["targets", [ACL, ""], "targets must name at least one"],
     ["targets", [ACL, "acl-1"], "targets.networkAcls.0: must be an id"],
+    ["LAPI", [/# (crowdsec: ).*/, "$1{ url: 10.0.0.7 }"], "crowdsec.url: must be an address"],
+    [
+      "LAPI",
+      [/# (crowdsec: ).*/, '$1{ url: "http://user:secret@10.0.0.7" }'],
+      "crowdsec.url: must be an address",
+    ],
     ["a setting", ["holdTime:", "holdTme:"], "holdTme"],
   ])("refuses a file whose %s is not right", (_what, change, sentence) => {
     workshop.stage("wrong", "example", change);
@@ -113,14 +128,19 @@ describe("packaging", () => {
   });
 
   test("gives every function settings that it takes", () => {
-    for (const templates of [bare, full, firstTry]) {
+    const counts = [
+      [bare, 3],
+      [full, 4],
+      [firstTry, 3],
+    ] as const;
+    for (const [templates, count] of counts) {
       const { functions } = readModel(Object.values(templates), { region: "eu-west-1" });
       for (const { artefact, environment } of functions) {
-        const schema = { blacklist, worker, enforcer }[artefact];
+        const schema = { blacklist, worker, enforcer, crowdsec }[artefact];
         if (!schema) throw new Error(`No schema for ${artefact}`);
         expect(readSettings(schema, environment)).toBeDefined();
       }
-      expect(functions).toHaveLength(3);
+      expect(functions).toHaveLength(count);
     }
   });
 });
@@ -280,7 +300,43 @@ test("tags, permissions boundary, key, retention and tracing are as the file say
     { SSESpecification: { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: KEY } },
   ]);
   const logs = properties(full, "AWS::Logs::LogGroup");
-  expect(logs.map(({ RetentionInDays }) => RetentionInDays)).toEqual([30, 30, 30]);
+  expect(logs.map(({ RetentionInDays }) => RetentionInDays)).toEqual([30, 30, 30, 30]);
+});
+
+describe("CrowdSec's pull", () => {
+  test("is there only where the file names a LAPI: else no function, no role, no alarm", () => {
+    const { Resources = {} } = bare["services/crowdsec"] ?? {};
+    expect(Object.values(Resources).map(({ Type }) => Type)).toEqual([
+      "AWS::S3::Bucket", // each service has one
+      "AWS::S3::BucketPolicy",
+    ]);
+    const alarms = properties(bare, "AWS::CloudWatch::Alarm").map(({ AlarmName }) => AlarmName);
+    expect(alarms).not.toContainEqual(expect.stringMatching(/pull|crowdsec/i));
+  });
+
+  test("asks where the file says, from where it says", () => {
+    expect(fn(full, "crowdsec")).toMatchObject({
+      VpcConfig: { SubnetIds: VPC.subnetIds, SecurityGroupIds: VPC.securityGroupIds },
+      Environment: {
+        Variables: {
+          CROWDSEC_URL: LAPI,
+          CROWDSEC_ORIGINS: "CAPI",
+          CROWDSEC_KEY_PARAMETER: "/portcullis/full/crowdsec-key",
+        },
+      },
+    });
+  });
+
+  test("is outside of every VPC otherwise, and heeds what was detected or decided here", async () => {
+    workshop.stage("outside", "example", [/# (crowdsec: ).*/, `$1{ url: "${LAPI}" }`]);
+    const outside = await workshop.package("outside");
+    expect(fn(outside, "crowdsec")).not.toHaveProperty("VpcConfig");
+    expect(fn(outside, "crowdsec").Environment).toMatchObject({
+      Variables: { CROWDSEC_ORIGINS: "crowdsec,cscli" },
+    });
+    for (const { ManagedPolicyArns } of properties(outside, "AWS::IAM::Role"))
+      expect(ManagedPolicyArns).toBeUndefined();
+  }, 100_000);
 });
 
 describe("every alarm", () => {
@@ -313,7 +369,7 @@ describe("every alarm", () => {
   test.each([
     ["5xx", "AWS/ApiGateway", 1],
     ["4xx", "AWS/ApiGateway", 1],
-    ["Errors", "AWS/Lambda", 3],
+    ["Errors", "AWS/Lambda", 4],
     ["Throttles", "AWS/Lambda", 2],
     ["OverBudget", "Portcullis", 1],
     ["IteratorAge", "AWS/Lambda", 1],

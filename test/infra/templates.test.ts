@@ -19,7 +19,11 @@ describe("the packaged product", () => {
     const enforcer = model.functions.find(({ artefact }) => artefact === "enforcer");
     expect(enforcer?.reservedConcurrency).toBe(1);
     expect(model.streamMappings.map(({ functionName }) => functionName)).toEqual([enforcer?.name]);
-    expect(model.schedules.map(({ functionName }) => functionName)).toEqual([enforcer?.name]);
+    const crowdsec = model.functions.find(({ artefact }) => artefact === "crowdsec");
+    expect(model.schedules.map(({ functionName }) => functionName)).toEqual([
+      enforcer?.name,
+      crowdsec?.name,
+    ]);
   });
 
   it("wakes the enforcer where an operator orders a mode, or takes the order back", () => {
@@ -48,6 +52,7 @@ describe("the packaged product", () => {
     ["blacklist", "@middy/core", "@aws-sdk/client-sqs"],
     ["worker", "@aws-sdk/client-dynamodb", "@aws-sdk/client-sqs"],
     ["enforcer", "@aws-sdk/client-ec2", "@aws-sdk/client-wafv2"],
+    ["crowdsec", "@aws-sdk/client-dynamodb", "@aws-sdk/client-sqs"],
   ])("has a bill of materials of the %s's bundle", (service, ...some) => {
     const bill = readJson<Bill>(
       join(PROJECT_ROOT, "services", service, ".serverless/sbom.cdx.json"),

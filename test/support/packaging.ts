@@ -17,6 +17,7 @@ const SERVICES = [
   "services/blacklist",
   "services/worker",
   "services/enforcer",
+  "services/crowdsec",
 ];
 const PACKAGE = dirname(createRequire(import.meta.url).resolve("serverless/package.json"));
 

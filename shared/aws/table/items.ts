@@ -24,6 +24,8 @@ import type { Logger } from "../log.ts";
 //   <list>#budgets       budget#…          how many addresses a caller reported in a minute; TTL
 //   <list>#callers       source#<ip>       an address that a caller called from lately; TTL
 //                        activity#<name>   what a detector has reported, and why it was refused; TTL
+//   <list>#pulls         pull#<source>     how far the pulls of a source have come
+//                        reported#<source>#<cidr>  what was reported because the source wants it; TTL
 //   <list>#settings      caller#<name>     a caller that an operator has added, or revoked
 //                        never-block#<cidr>  a range that an operator has added to the never-block list
 //                        version           counts the changes of the partition
@@ -58,6 +60,7 @@ export const partition = {
   outstanding: (list: string) => `${list}#outstanding`,
   budgets: (list: string) => `${list}#budgets`,
   callers: (list: string) => `${list}#callers`,
+  pulls: (list: string) => `${list}#pulls`,
   settings: (list: string) => `${list}#settings`,
   tokens: (list: string) => `${list}#tokens`,
 };

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import * as v from "valibot";
-import { goDuration, streamFindings } from "../../../shared/detectors/crowdsec.ts";
+import { goDuration, streamedDecisions } from "../../../shared/detectors/crowdsec.ts";
 import { NotUnderstoodError } from "../../../shared/detectors/detector.ts";
 
 describe("goDuration", () => {
@@ -47,54 +47,74 @@ const answers = readFileSync(new URL("fixtures/crowdsec-stream.jsonl", import.me
   .map((line) => JSON.parse(line));
 
 const [nothing, detected, byHand, , , deleted, startup] = answers.map(({ answer }) =>
-  streamFindings(JSON.parse(answer.body)),
+  streamedDecisions(JSON.parse(answer.body)),
 );
-const ban = (ip: string, seconds: number, scenario = "crowdsecurity/ssh-bf") => ({
-  ip,
-  seconds,
+const ban = (
+  ip: string,
+  seconds: number,
+  origin = "crowdsec",
+  scenario = "crowdsecurity/ssh-bf",
+) => ({
+  ...{ ip, seconds, origin },
   reason: `CrowdSec ${scenario}`,
 });
-const withdrawn = (ip: string) => ({ ip, withdraws: true });
+const NOTHING = { bans: [], ended: [], notUnderstood: [] };
 
-describe("streamFindings, of answers as recorded", () => {
+describe("streamedDecisions, of answers as recorded", () => {
   test("lists that are null say nothing", () => {
-    expect(nothing).toEqual([]);
+    expect(nothing).toEqual(NOTHING);
   });
 
   test("what is new is blocked for what is left of its time", () => {
-    expect(detected).toEqual([ban("203.0.113.9", 14_397), ban("2001:db8::5", 14_398)]);
-    expect(byHand).toEqual([
-      ban("203.0.113.77", 1, "short"),
-      ban("198.51.100.0/28", 598, "a range"),
-      ban("203.0.113.78", 598, "long"),
-      ban("203.0.113.9", 86_398, "longer, by hand"),
+    expect(detected?.bans).toEqual([ban("203.0.113.9", 14_397), ban("2001:db8::5", 14_398)]);
+    expect(byHand?.bans).toEqual([
+      ban("203.0.113.77", 1, "cscli", "short"),
+      ban("198.51.100.0/28", 598, "cscli", "a range"),
+      ban("203.0.113.78", 598, "cscli", "long"),
+      ban("203.0.113.9", 86_398, "cscli", "longer, by hand"),
     ]);
   });
 
-  test("what has been deleted is withdrawn, before anything is blocked", () => {
-    expect(deleted).toEqual([withdrawn("2001:db8::5"), withdrawn("198.51.100.0/28")]);
-    expect(startup).toEqual([
-      withdrawn("203.0.113.77"),
-      withdrawn("2001:db8::5"),
-      withdrawn("198.51.100.0/28"),
-      ban("203.0.113.78", 589, "long"),
-      ban("203.0.113.9", 86_389, "longer, by hand"),
-    ]);
+  test("what has been deleted has ended", () => {
+    expect(deleted).toEqual({ ...NOTHING, ended: ["2001:db8::5", "198.51.100.0/28"] });
+    expect(startup).toEqual({
+      ...NOTHING,
+      ended: ["203.0.113.77", "2001:db8::5", "198.51.100.0/28"],
+      bans: [
+        ban("203.0.113.78", 589, "cscli", "long"),
+        ban("203.0.113.9", 86_389, "cscli", "longer, by hand"),
+      ],
+    });
   });
 
-  test("a captcha that has been deleted withdraws no ban, and one bad decision does not cost the others", () => {
+  test("only bans of addresses and ranges count, and none that is simulated or over", () => {
+    const one = { ...JSON.parse(answers[1].answer.body).new[0] };
+    const others = [
+      { ...one, type: "captcha" },
+      { ...one, scope: "Country", value: "FR" },
+      { ...one, scope: "AS" },
+      { ...one, simulated: true },
+      { ...one, duration: "-3s" },
+      { ...one, duration: "0s" },
+    ];
+    expect(streamedDecisions({ new: others, deleted: others.slice(0, 4) })).toEqual(NOTHING);
+  });
+
+  test("one bad decision does not cost the others", () => {
     const decision = { scope: "Ip", type: "ban", value: "203.0.113.9", duration: "-1s" };
-    expect(
-      streamFindings({ deleted: [{ ...decision, type: "captcha" }, {}, decision], new: [] }),
-    ).toEqual([
-      { notUnderstood: "deleted.1.value was looked for and not found." },
-      withdrawn("203.0.113.9"),
-    ]);
+    const { ended, notUnderstood } = streamedDecisions({ deleted: [{}, decision], new: null });
+    expect(ended).toEqual(["203.0.113.9"]);
+    expect(notUnderstood).toEqual(["deleted.0.value was looked for and not found."]);
   });
 
-  test("what is no answer is not understood", () => {
-    expect(() => streamFindings({ message: "access forbidden", new: "no" })).toThrow(
-      NotUnderstoodError,
-    );
+  test.each([
+    [{ message: "access forbidden" }],
+    [{ new: [] }],
+    [{ new: "no", deleted: null }],
+    [{}],
+    [[]],
+    [null],
+  ])("%j is no answer, and not an empty list", (document) => {
+    expect(() => streamedDecisions(document)).toThrow(NotUnderstoodError);
   });
 });

@@ -1,0 +1,240 @@
+import { randomUUID } from "node:crypto";
+import type { Callers } from "../../shared/aws/callers.ts";
+import type { Logger } from "../../shared/aws/log.ts";
+import type { Outgoing, Queue } from "../../shared/aws/queue.ts";
+import type { Budgets } from "../../shared/aws/table/budgets.ts";
+import type { Outstanding } from "../../shared/aws/table/outstanding.ts";
+import type { Pulls } from "../../shared/aws/table/pulls.ts";
+import type { Streamed } from "../../shared/detectors/crowdsec.ts";
+import { asReport, type Caller, may, mayReport } from "../../shared/domain/caller.ts";
+import {
+  type Cidr,
+  InvalidAddressError,
+  isBlockable,
+  parseCidr,
+} from "../../shared/domain/cidr.ts";
+import { inOneLine } from "../../shared/domain/reason.ts";
+import { type EpochMillis, type Millis, toEpochSeconds } from "../../shared/domain/time.ts";
+import { PullError } from "./errors.ts";
+import type { Lapi } from "./lapi.ts";
+import { planOf, type Wanted } from "./plan.ts";
+
+/** The caller in whose name it reports. */
+export const CALLER = "crowdsec";
+
+/** What a pull works with. */
+export type Crowdsec = {
+  readonly lapi: Lapi;
+  readonly pulls: Pulls;
+  readonly callers: Callers;
+  readonly budgets: Budgets;
+  readonly outstanding: Pick<Outstanding, "read">;
+  readonly queue: Pick<Queue, "sendAll">;
+  /** Whose decisions count, in lower case. */
+  readonly origins: readonly string[];
+  /** Blocks that may be in force, of all callers together. */
+  readonly blockLimit: number;
+  readonly log: Pick<Logger, "info" | "warn">;
+  readonly clock: () => EpochMillis;
+};
+
+/** What a pull has done. */
+export type Pulled = {
+  readonly reported: number;
+  readonly withdrawn: number;
+  /** What had to be left to the next pull. */
+  readonly left: number;
+};
+
+/**
+ * How often all that CrowdSec wants is asked for, though nothing has failed: what it does not tell as a
+ * change is mended then.
+ */
+const WHOLE_EVERY: Millis = 3_600_000;
+
+/** Messages that are on their way to the queue at once: SQS takes 300 calls a second for a group. */
+const AT_ONCE = 100;
+
+/** Reports of one pull, whatever the caller's limits. */
+const MOST = 10_000;
+
+/** No decision of CrowdSec says how severe it is. */
+const SEVERITY = 5;
+
+/** A moment that everything takes: the year 2286. */
+const FOREVER = 9_999_999_999;
+
+/**
+ * Asks CrowdSec and queues what follows from the answer.
+ *
+ * CrowdSec remembers what it has told, and tells it once. So each pull marks that it has begun, before it
+ * asks, and that it has finished, once everything is queued. A pull that finds the mark of one that has not
+ * finished asks for all that CrowdSec wants. What is reported is remembered before it is queued: so that
+ * is withdrawn which CrowdSec no longer wants, however long nobody has asked.
+ *
+ * @param deadline when it must have finished
+ * @throws PullError, ConflictError while another pull runs
+ */
+export async function pull(crowdsec: Crowdsec, deadline: EpochMillis): Promise<Pulled> {
+  const { lapi, pulls, log, clock } = crowdsec;
+  // Before CrowdSec tells it: what the worker would drop must not count as told.
+  const caller = (await crowdsec.callers()).get(CALLER);
+  if (!caller || !may(caller, "detector"))
+    throw new PullError(`There is no caller ${CALLER} that may report: portcullis token new.`);
+  const { wholeAt, unfinishedSince } = await pulls.begin(clock(), deadline);
+  try {
+    const isWhole = unfinishedSince !== undefined || clock() - wholeAt >= WHOLE_EVERY;
+    const startedAt = clock();
+    const answer = await lapi.decisions(isWhole);
+    const now = clock();
+    const { wanted, ended } = understood(answer, caller, crowdsec, now);
+    const isNothing = !isWhole && wanted.length + ended.length === 0;
+    const reported = isNothing ? new Map() : await pulls.reported(now);
+    const plan = planOf({ isWhole, wanted, ended }, reported, unfinishedSince, now);
+    const granted = await affordable(plan.reports.length, caller, crowdsec, now);
+
+    const pulled = createQueueing(caller, crowdsec, deadline, now);
+    await pulled.withdraw(plan.withdrawals);
+    // What is reported again was paid for.
+    const again = await pulled.report(plan.again);
+    if (again < plan.again.length)
+      throw new PullError("The time was too short to queue everything.");
+    const fresh = await pulled.report(plan.reports.slice(0, granted));
+    const left = plan.reports.length - fresh;
+    if (left > 0) log.warn("Left decisions to the next pull", { left, granted });
+    // Then the next one asks for all of it, as CrowdSec does not tell it again.
+    await pulls.finish(deadline, left > 0 ? 0 : isWhole ? startedAt : wholeAt);
+    return { reported: again + fresh, withdrawn: plan.withdrawals.length, left };
+  } catch (error) {
+    await pulls.giveUp(deadline).catch(() => {}); // another pull may begin once its time is over
+    throw error;
+  }
+}
+
+/** What the answer says of addresses that the caller may report; the log says how many others there were. */
+function understood(
+  { bans, ended, notUnderstood }: Streamed,
+  caller: Caller,
+  { origins, log }: Pick<Crowdsec, "origins" | "log">,
+  now: EpochMillis,
+): { readonly wanted: readonly Wanted[]; readonly ended: readonly Cidr[] } {
+  let tooWide = 0;
+  let notAddresses = 0;
+  const cidrOf = (ip: unknown): readonly Cidr[] => {
+    try {
+      const cidr = parseCidr(String(ip).slice(0, 65));
+      if (isBlockable(cidr) && mayReport(caller, cidr)) return [cidr];
+      tooWide++;
+    } catch (error) {
+      if (!(error instanceof InvalidAddressError)) throw error;
+      notAddresses++;
+    }
+    return [];
+  };
+  const wanted = bans.flatMap(({ ip, seconds, origin, reason }) =>
+    cidrOf(ip).map((cidr) => ({
+      cidr,
+      until: Math.min(toEpochSeconds(now) + seconds, FOREVER),
+      reason: inOneLine(reason),
+      isHeeded: origins.includes(origin.toLowerCase()),
+    })),
+  );
+  const all = { wanted, ended: ended.flatMap(cidrOf) };
+  if (tooWide + notAddresses + notUnderstood.length > 0) {
+    const why = notUnderstood[0];
+    const counts = { tooWide, notAddresses, notUnderstood: notUnderstood.length };
+    log.warn("Passed over decisions", { ...counts, ...(why && { why }) });
+  }
+  return all;
+}
+
+/** How many of so many reports the caller may make now. */
+async function affordable(
+  count: number,
+  { name, limits }: Caller,
+  { budgets, outstanding, blockLimit }: Pick<Crowdsec, "budgets" | "outstanding" | "blockLimit">,
+  now: EpochMillis,
+): Promise<number> {
+  const asked = Math.min(count, limits.addressesPerMinute, MOST);
+  if (asked === 0) return 0;
+  const [taken, { own, all }] = await Promise.all([
+    budgets.take(name, Math.floor(now / 60_000), asked),
+    outstanding.read(name, now),
+  ]);
+  const inMinute = limits.addressesPerMinute - (taken - asked);
+  return Math.max(0, Math.min(asked, inMinute, limits.outstanding - own, blockLimit - all));
+}
+
+/** Puts messages on the queue, and remembers what they say. */
+function createQueueing(
+  caller: Caller,
+  { pulls, queue, clock }: Pick<Crowdsec, "pulls" | "queue" | "clock">,
+  deadline: EpochMillis,
+  now: EpochMillis,
+) {
+  const requestId = randomUUID();
+  const detector = caller.name;
+
+  async function send(messages: readonly Outgoing["message"][]): Promise<void> {
+    const stored = await queue.sendAll(
+      messages.map((message) => ({
+        message,
+        // A pull that is made good says the same once more, and must not be taken for a repeat.
+        deduplicationId: `${message.kind}#${"cidr" in message ? message.cidr.text : ""}#${requestId}`,
+        lane: "detectors",
+      })),
+    );
+    const untaken = stored.filter((isStored) => !isStored).length;
+    if (untaken > 0)
+      throw new PullError(`The queue did not take ${untaken} of ${stored.length} messages.`);
+  }
+
+  /** Does a part at a time, as long as there is time. @returns how many */
+  async function inParts<T>(all: readonly T[], doPart: (part: readonly T[]) => Promise<void>) {
+    let done = 0;
+    while (done < all.length && clock() < deadline) {
+      const part = all.slice(done, done + AT_ONCE);
+      await doPart(part);
+      done += part.length;
+    }
+    return done;
+  }
+
+  return {
+    async withdraw(cidrs: readonly Cidr[]): Promise<void> {
+      const done = await inParts(cidrs, async (part) => {
+        await send(
+          // Before what is reported now: between an address's messages their moments decide.
+          part.map((cidr) => ({
+            kind: "withdraw",
+            cidr,
+            detector,
+            withdrawnAt: now - 1,
+            requestId,
+          })),
+        );
+        await pulls.forget(part);
+      });
+      if (done < cidrs.length) throw new PullError("The time was too short to queue everything.");
+    },
+
+    report: (wanted: readonly Wanted[]): Promise<number> =>
+      inParts(wanted, async (part) => {
+        const messages = part.map(({ cidr, until, reason }) => {
+          const claim = {
+            ...{ cidr, reason, detector, requestId, severity: SEVERITY, count: 1 },
+            ...{ expiresAt: until, reportedAt: now },
+          };
+          const { expiresAt, severity } = asReport(claim, caller, now);
+          return { kind: "block" as const, ...claim, expiresAt, severity };
+        });
+        await pulls.remember(
+          messages.map(({ cidr, expiresAt, reportedAt }, index) => ({
+            ...{ cidr, expiresAt, reportedAt },
+            until: part[index]?.until ?? expiresAt,
+          })),
+        );
+        await send(messages);
+      }),
+  };
+}
