@@ -6,6 +6,7 @@ import type { Budgets } from "../../shared/aws/table/budgets.ts";
 import type { Outstanding } from "../../shared/aws/table/outstanding.ts";
 import type { Pulls } from "../../shared/aws/table/pulls.ts";
 import type { Streamed } from "../../shared/detectors/crowdsec.ts";
+import { DEFAULT_SEVERITY } from "../../shared/domain/block.ts";
 import { asReport, type Caller, may, mayReport } from "../../shared/domain/caller.ts";
 import {
   type Cidr,
@@ -57,9 +58,6 @@ const AT_ONCE = 100;
 
 /** Reports of one pull, whatever the caller's limits. */
 const MOST = 10_000;
-
-/** No decision of CrowdSec says how severe it is. */
-const SEVERITY = 5;
 
 /** A moment that everything takes: the year 2286. */
 const FOREVER = 9_999_999_999;
@@ -222,7 +220,7 @@ function createQueueing(
       inParts(wanted, async (part) => {
         const messages = part.map(({ cidr, until, reason }) => {
           const claim = {
-            ...{ cidr, reason, detector, requestId, severity: SEVERITY, count: 1 },
+            ...{ cidr, reason, detector, requestId, severity: DEFAULT_SEVERITY, count: 1 },
             ...{ expiresAt: until, reportedAt: now },
           };
           const { expiresAt, severity } = asReport(claim, caller, now);
