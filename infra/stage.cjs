@@ -108,6 +108,13 @@ const schema = v.pipe(
       {},
     ),
     signedRequests: setting(onOff, "off"),
+    /** The records of rejected packets that tell of blocked attackers; nobody reads them without it. */
+    flowLogs: v.optional(
+      v.strictObject({
+        logGroup: named(/^[\w./#-]{1,512}$/, "the name of a log group"),
+        extend: setting(onOff, "off"),
+      }),
+    ),
     /** The pull of CrowdSec's decisions; there is none without it. */
     crowdsec: v.optional(
       v.strictObject({
@@ -207,9 +214,11 @@ const arn = (service, resource) => ({
  * Serverless takes no condition. It is read apart from the settings, as plugins are needed before these.
  */
 async function functionSets({ resolveVariable }) {
-  const { crowdsec } = readStage(await resolveVariable("sls:stage"));
-  const setOf = (own) => (own === undefined ? "none" : own.vpc ? "inVpc" : "outside");
-  return { crowdsec: setOf(crowdsec) };
+  const { crowdsec, flowLogs } = readStage(await resolveVariable("sls:stage"));
+  return {
+    crowdsec: crowdsec === undefined ? "none" : crowdsec.vpc ? "inVpc" : "outside",
+    flowLogs: flowLogs === undefined ? "none" : flowLogs.extend === "on" ? "extending" : "counting",
+  };
 }
 
 /** The settings as the templates use them. A function's environment holds texts. */
@@ -247,6 +256,7 @@ async function settings(serverless) {
       lanes: concurrency.lanes,
     },
     // What is not used is resolved as well.
+    flowLogs: stage.flowLogs ?? { logGroup: "none", extend: "off" },
     crowdsec: {
       url: crowdsec?.url ?? "",
       origins: crowdsec?.origins.join(",") ?? "",

@@ -24,12 +24,6 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
     metric: queue(suffix, "ApproximateAgeOfOldestMessage"),
     ...{ over, stat: "Maximum", period: 60, of },
   });
-  const failing = (service) => ({
-    metric: lambda(service, "Errors"),
-    ...{ over: 0, stat: "Sum", period: 60, of: 5, points: 3 },
-    runbook: "function-errors",
-    text: `The function ${service} fails.`,
-  });
   const throttled = (service) => ({
     metric: lambda(service, "Throttles"),
     ...{ over: 0, stat: "Sum", period: 60, of: 5, points: 3 },
@@ -48,7 +42,7 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
       ...{ over: 5_000, stat: "Sum", period: 300, of: 1 },
       text: "Thousands of calls were refused, by us or by the gateway's throttle (429).",
     },
-    BlacklistErrors: failing("blacklist"),
+    BlacklistErrors: failing(metrics, "blacklist"),
     BlacklistThrottles: throttled("blacklist"),
     Unauthorized: {
       ...refusedCalls("Unauthorized", 100),
@@ -90,7 +84,7 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
       runbook: "dead-letters",
       text: "Messages in the dead-letter queue are about to be deleted: it keeps them for 14 days.",
     },
-    WorkerErrors: failing("worker"),
+    WorkerErrors: failing(metrics, "worker"),
     WorkerThrottles: throttled("worker"),
     // From the table to the targets.
     StreamAge: {
@@ -106,7 +100,7 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
       ...age("-wake-ups", 1_200, 3), // the longest delay is 900
       text: "The enforcer's wake-ups wait: blocks that have ended may outstay.",
     },
-    EnforcerErrors: failing("enforcer"),
+    EnforcerErrors: failing(metrics, "enforcer"),
     NoConverge: {
       metric: own("enforcer", "Converges"),
       ...{ under: 1, stat: "SampleCount", period: 60, of: 5 },
@@ -128,15 +122,18 @@ function alarmsOf(metrics, { blockLimit, eventDetectors }) {
   };
 }
 
+const failing = ({ lambda }, service) => ({
+  metric: lambda(service, "Errors"),
+  ...{ over: 0, stat: "Sum", period: 60, of: 5, points: 3 },
+  runbook: "function-errors",
+  text: `The function ${service} fails.`,
+});
+
 /** The alarms of CrowdSec's pull, where the stage has one. */
-function alarmsOfPull({ own, lambda }) {
+function alarmsOfPull(metrics) {
+  const { own } = metrics;
   return {
-    CrowdsecErrors: {
-      metric: lambda("crowdsec", "Errors"),
-      ...{ over: 0, stat: "Sum", period: 60, of: 5, points: 3 },
-      runbook: "function-errors",
-      text: "The function crowdsec fails.",
-    },
+    CrowdsecErrors: failing(metrics, "crowdsec"),
     PullFailed: {
       metric: own("crowdsec", "PullFailed"),
       ...{ over: 0, stat: "Maximum", period: 60, of: 5 },
@@ -252,6 +249,7 @@ module.exports = async (serverless) => {
   const alarms = {
     ...alarmsOf(metrics, settings),
     ...(settings.crowdsec && alarmsOfPull(metrics)),
+    ...(settings.flowLogs && { FlowLogsErrors: failing(metrics, "flow-logs") }),
   };
   const ids = [...targets.networkAcls, ...targets.wafIpSets];
   const resources = [

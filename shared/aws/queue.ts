@@ -22,7 +22,7 @@ const report = v.object({
   reason: v.pipe(v.string(), v.maxLength(256)),
   detector: name,
   requestId: name,
-  count: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_COUNT)), 1),
+  count: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MAX_COUNT)), 1),
 });
 const unblock = v.object({
   kind: v.literal("unblock"),

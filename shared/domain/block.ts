@@ -25,7 +25,10 @@ export type Report = {
   /** The widest range that the caller may report; no merged range that covers the address is wider. */
   readonly leastPrefix: number;
   readonly requestId: string;
-  /** How many equal reports it stands for, itself included: repeats fold before they are sent. */
+  /**
+   * How many equal reports it stands for, itself included: repeats fold before they are sent. 0 for one that
+   * only extends a block: it begins none, and counts nothing in the rank.
+   */
   readonly count: number;
 };
 

@@ -30,6 +30,7 @@ import {
 //              reported by whom all is taken back   undone
 //              held, and no operator reports it     held
 //              blocked                              extended
+//              reported by nothing that counts      stale
 //              reported by too few detectors        suspected
 //              none of these                        blocked
 //   unblock    unblocked since,
@@ -298,6 +299,10 @@ function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis
     return ignored({ kind: "held", cidr, requestId, detector, holdUntil: hold.until });
   }
   const isLive = known.block !== undefined && !isExpired(known.block, now);
+  // What counts nothing is no attack, only the proof that a blocked address is still there.
+  if (!isLive && report.count === 0) {
+    return ignored({ kind: "stale", cidr, requestId, by: detector });
+  }
   const judged =
     isLive || report.byOperator
       ? { reports: [report] }

@@ -62,7 +62,7 @@ export type TestCloud = {
   /** The values that a metric of the enforcer has had since a moment in milliseconds, in their order. */
   metric(name: string, sinceMs?: number): number[];
   /** The lines of a function's log. */
-  log(name: "blacklist" | "worker" | "enforcer" | "crowdsec"): string;
+  log(name: "blacklist" | "worker" | "enforcer" | "crowdsec" | "flow-logs"): string;
   kill(): Promise<void>;
   stop(): Promise<void>;
 };

@@ -9,7 +9,7 @@ import type { Request } from "./requests.ts";
 // What can be said of the packaged policies without a call. That each call is allowed, and nothing more, is
 // proven at the end of a run: reporter.ts.
 
-const FUNCTIONS = ["blacklist", "worker", "enforcer", "crowdsec"] as const;
+const FUNCTIONS = ["blacklist", "worker", "enforcer", "crowdsec", "flow-logs"] as const;
 type Name = (typeof FUNCTIONS)[number];
 
 let roles: Readonly<Record<string, Role>>;
@@ -133,6 +133,16 @@ describe("what a function must never do", () => {
       inTable("Query", `${LIST}#tokens`),
       inTable("PutItem", `${LIST}#orders`),
       inTable("UpdateItem", `${LIST}#outstanding`),
+      request("sqs:ReceiveMessage", queue()),
+    ],
+    "flow-logs": () => [
+      ...targets(),
+      ...secrets(),
+      inTable("Query", LIST),
+      inTable("PutItem", LIST),
+      inTable("GetItem", LIST),
+      inTable("GetItem", `${LIST}#settings`),
+      request("ssm:GetParameter", parameter("callers")),
       request("sqs:ReceiveMessage", queue()),
     ],
   };

@@ -6,6 +6,7 @@ import { readModel } from "../../infra/local/template.ts";
 import { settings as blacklist } from "../../services/blacklist/settings.ts";
 import { settings as crowdsec } from "../../services/crowdsec/settings.ts";
 import { settings as enforcer } from "../../services/enforcer/settings.ts";
+import { settings as flowLogs } from "../../services/flow-logs/settings.ts";
 import { settings as worker } from "../../services/worker/settings.ts";
 import { readSettings } from "../../shared/aws/settings.ts";
 import { openWorkshop, type Templates, type Workshop } from "../support/packaging.ts";
@@ -63,6 +64,7 @@ beforeAll(async () => {
     ["onRemove: keep", "onRemove: delete"],
     ["deletionProtection: off", "deletionProtection: on"],
     ["logRetention: 90", "logRetention: 30"],
+    [/# (flowLogs: ).*/, "$1{ logGroup: /vpc/flow-logs }"],
     [/# (crowdsec: ).*/, `$1{ url: "${LAPI}", origins: [CAPI], vpc: ${JSON.stringify(VPC)} }`],
   );
   bare = await workshop.package("example");
@@ -130,13 +132,13 @@ describe("packaging", () => {
   test("gives every function settings that it takes", () => {
     const counts = [
       [bare, 3],
-      [full, 4],
+      [full, 5],
       [firstTry, 3],
     ] as const;
     for (const [templates, count] of counts) {
       const { functions } = readModel(Object.values(templates), { region: "eu-west-1" });
       for (const { artefact, environment } of functions) {
-        const schema = { blacklist, worker, enforcer, crowdsec }[artefact];
+        const schema = { blacklist, worker, enforcer, crowdsec, "flow-logs": flowLogs }[artefact];
         if (!schema) throw new Error(`No schema for ${artefact}`);
         expect(readSettings(schema, environment)).toBeDefined();
       }
@@ -300,7 +302,42 @@ test("tags, permissions boundary, key, retention and tracing are as the file say
     { SSESpecification: { SSEEnabled: true, SSEType: "KMS", KMSMasterKeyId: KEY } },
   ]);
   const logs = properties(full, "AWS::Logs::LogGroup");
-  expect(logs.map(({ RetentionInDays }) => RetentionInDays)).toEqual([30, 30, 30, 30]);
+  expect(logs.map(({ RetentionInDays }) => RetentionInDays)).toEqual([30, 30, 30, 30, 30]);
+});
+
+describe("the count of knocks", () => {
+  const actionsOf = (templates: Templates) =>
+    Object.values(templates["services/flow-logs"]?.Resources ?? {}).flatMap(
+      ({ Type, Properties }) =>
+        Type === "AWS::IAM::Role"
+          ? (
+              Properties as {
+                Policies: { PolicyDocument: { Statement: { Action: string[] }[] } }[];
+              }
+            ).Policies.flatMap(({ PolicyDocument }) =>
+              PolicyDocument.Statement.flatMap(({ Action }) => Action),
+            )
+          : [],
+    );
+
+  test("is there only where the file names a log group", () => {
+    const { Resources = {} } = bare["services/flow-logs"] ?? {};
+    expect(Object.values(Resources).map(({ Type }) => Type)).toEqual([
+      "AWS::S3::Bucket",
+      "AWS::S3::BucketPolicy",
+    ]);
+  });
+
+  test("hears of what was rejected alone, and can queue nothing unless it is to extend", () => {
+    expect(properties(full, "AWS::Logs::SubscriptionFilter")).toMatchObject([
+      {
+        LogGroupName: "/vpc/flow-logs",
+        FilterPattern: expect.stringContaining('action = "REJECT"'),
+      },
+    ]);
+    expect(actionsOf(full)).toContain("dynamodb:GetItem");
+    expect(actionsOf(full)).not.toContain("sqs:SendMessage");
+  });
 });
 
 describe("CrowdSec's pull", () => {
@@ -369,7 +406,7 @@ describe("every alarm", () => {
   test.each([
     ["5xx", "AWS/ApiGateway", 1],
     ["4xx", "AWS/ApiGateway", 1],
-    ["Errors", "AWS/Lambda", 4],
+    ["Errors", "AWS/Lambda", 5],
     ["Throttles", "AWS/Lambda", 2],
     ["OverBudget", "Portcullis", 1],
     ["IteratorAge", "AWS/Lambda", 1],

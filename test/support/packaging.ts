@@ -18,6 +18,7 @@ const SERVICES = [
   "services/worker",
   "services/enforcer",
   "services/crowdsec",
+  "services/flow-logs",
 ];
 const PACKAGE = dirname(createRequire(import.meta.url).resolve("serverless/package.json"));
 

@@ -73,6 +73,35 @@ const momentOf = (message: Message): EpochMillis =>
 const operators = { byOperator: true, detector: "night-shift" };
 const ENDED = report(0, { seconds: 60 });
 
+describe("a report that counts nothing", () => {
+  const extension = report(10_000, {
+    count: 0,
+    severity: 1,
+    detector: "flow-logs",
+    seconds: 2 * HOUR,
+  });
+
+  test("extends a block, and changes neither its rank nor its hits", () => {
+    const before = after([report(0, { severity: 4 })]);
+    const { next, events } = decide(before, [extension], NOBODY, NOW + 10_000);
+    expect(events).toMatchObject([{ kind: "extended" }]);
+    const { score, severity, hits, strikes, expiresAt = 0 } = before.block ?? {};
+    expect(next.block).toMatchObject({ score, severity, hits, strikes });
+    expect(next.block?.expiresAt).toBeGreaterThan(expiresAt);
+  });
+
+  test.each([
+    ["no block", NOTHING_KNOWN, NOBODY],
+    ["one that has ended", after([report(0, { seconds: 5 })]), NOBODY],
+    ["too few detectors", after([report(0)], TWO), TWO],
+  ])("begins none where there is %s, and supports no suspicion", (_what, known, policy) => {
+    const { next, events } = decide(known, [extension], policy, NOW + 10_000);
+    expect(events).toMatchObject([{ kind: "stale" }]);
+    expect(next.suspect).toEqual(known.suspect);
+    expect(next.block?.reports ?? {}).not.toHaveProperty("flow-logs");
+  });
+});
+
 describe("what becomes of a message", () => {
   test.each<[string, Known, Message, Policy, EpochMillis, string]>([
     ["a report of a protected address", NOTHING_KNOWN, report(0), PROTECTED, NOW, "refused"],
