@@ -197,7 +197,8 @@ export function createNeverBlock(
       try {
         const networks = [...(await states.readNetworks())];
         // Before the enforcer's first look there is nothing yet; soon there may be.
-        if (networks.length === 0) options.ttl = NONE_TTL_MS;
+        const isSeen = networks.some(([id, { length }]) => id.startsWith("acl-") && length > 0);
+        if (!isSeen) options.ttl = NONE_TTL_MS;
         const read = {
           ownRanges: networks.flatMap(([id, ranges]) => (isPrefixList(id) ? [] : ranges)),
           prefixRanges: new Map(networks.filter(([id]) => isPrefixList(id))),

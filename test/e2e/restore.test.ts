@@ -82,6 +82,8 @@ describe("a lost table that has been used since", () => {
       unblocks: [1, 0, 0],
       holds: [1, 0, 0],
       undos: [0, 0, 0],
+      withdrawals: [0, 0, 0],
+      withdrawers: [0, 0, 0],
       mode: [0, 0, 0],
       offenders: [0, 0, 0],
       [`entries of ${cloud.stack.aclId}`]: [5, 0, 0],

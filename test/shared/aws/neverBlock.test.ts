@@ -186,6 +186,17 @@ describe("createNeverBlock", () => {
       expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
     });
 
+    test("has the VPC's ranges a second after the enforcer has seen them, and not a minute", async () => {
+      const neverBlock = createNeverBlock(storing("none"), NAME, added, states, log, Date.now);
+      const recorded = vpcCidrs;
+      vpcCidrs = [];
+      prefixLists = { account: ["198.51.100.7/32"], "pl-12345678": ["192.0.2.0/28"] };
+      expect(whyNot(await neverBlock(), "11.0.0.1")).toBeUndefined();
+      vpcCidrs = recorded;
+      await pass(1_001);
+      expect(whyNot(await neverBlock(), "11.0.0.1")).toBe("the VPC's own range");
+    });
+
     test("has the VPC's ranges that it knew before", async () => {
       const neverBlock = createNeverBlock(storing("none"), NAME, added, states, log, Date.now);
       await neverBlock();
