@@ -62,6 +62,7 @@ const settingsOf = (stage: string): Settings => ({
     networkAcls: [stage === FIRST ? "acl-0a1b2c3d4e5f60718" : "acl-0bbbbbbbbbbbbbbbb"],
     wafIpSets: ["edge"],
   },
+  events: { guardDuty: "on", securityHub: "on" },
 });
 
 const variablesOf = ({ url }: Moto): Record<string, string> => ({

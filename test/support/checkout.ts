@@ -57,6 +57,7 @@ export type Settings = {
     readonly networkAcls: readonly string[];
     readonly wafIpSets: readonly string[];
   };
+  readonly events?: { readonly guardDuty: "on"; readonly securityHub: "on" };
   readonly ruleLimit?: number;
 };
 
@@ -126,7 +127,7 @@ export function checkOut(
 function configure(
   root: string,
   stage: string,
-  { targets, ruleLimit }: Settings,
+  { targets, events, ruleLimit }: Settings,
 ): Record<string, string> {
   const file = (name: string) => join(root, "infra/stages", `${name}.yml`);
   if (!existsSync(file("example"))) {
@@ -142,6 +143,7 @@ function configure(
     ...base,
     region: REGION,
     targets: { ...base.targets, ...targets },
+    ...(events && { events }),
     ...(ruleLimit !== undefined && { ruleLimit }),
   };
   writeFileSync(file(stage), stringify(settings));
