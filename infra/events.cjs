@@ -4,9 +4,9 @@ const { resolveStage } = require("./stage.cjs");
 const RETRIED_FOR = 21_600;
 
 /**
- * The rules' names in the template, and which events are for us. A pattern leaves out what the adapter of shared/detectors would drop, as far as
- * it can tell: what it leaves out costs nothing and is in no log. Samples come through, so that the way can
- * be tried.
+ * The rules' names in the template, and which events are for us. A pattern leaves out what the adapter of
+ * shared/detectors would drop, as far as it can tell: that costs nothing and is in no log. Samples come
+ * through, so that the way can be tried.
  */
 const RULES = {
   guardduty: {

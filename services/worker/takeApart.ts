@@ -51,6 +51,7 @@ export async function takeApart(
   const about = { detector: kind, eventId: event.id };
   const blocks = new Map<string, BlockMessage>();
   const problems: Problem[] = [];
+  let ignored = 0;
   for (const finding of findingsIn(message)) {
     if ("notUnderstood" in finding) {
       problems.push({ reason: "not_understood", detail: finding.notUnderstood });
@@ -61,9 +62,8 @@ export async function takeApart(
       problems.push(cidr);
       continue;
     }
-    const why = protectedBy(SPECIAL_RANGES, cidr)?.why;
-    if (why) {
-      log.info("Ignored", { cidr: cidr.text, why, ...about });
+    if (protectedBy(SPECIAL_RANGES, cidr)) {
+      ignored++;
       continue;
     }
     const block = blockOf(cidr, finding, message, caller, maxExpirySeconds, now);
@@ -87,8 +87,9 @@ export async function takeApart(
     throw new QueueUnavailableError("The queue did not take all blocks of an event.");
   }
   const [problem] = problems;
-  if (taken.length > 0) log.info("Took an event apart", { ...about, blocks: taken.length });
-  else if (!problem) log.info("Dropped an event: it names nobody to block", about);
+  const line = { ...about, blocks: taken.length, ignored };
+  if (taken.length > 0) log.info("Took an event apart", line);
+  else if (!problem) log.info("Dropped an event: it names nobody to block", line);
   return problem;
 }
 

@@ -66,6 +66,7 @@ const settingsOf = (stage: string, guarded: Guarded): Settings => ({
     networkAcls: [stage === FIRST ? guarded.aclId : "acl-0bbbbbbbbbbbbbbbb"],
     wafIpSets: [guarded.ipSets],
   },
+  events: { guardDuty: "on", securityHub: "on" },
 });
 
 const variablesOf = ({ url }: Moto): Record<string, string> => ({

@@ -70,6 +70,7 @@ export type Settings = {
     readonly networkAcls: readonly string[];
     readonly wafIpSets: readonly string[];
   };
+  readonly events?: { readonly guardDuty: "on"; readonly securityHub: "on" };
   readonly ruleLimit?: number;
   readonly mode?: "enforce" | "monitor";
 };
@@ -154,7 +155,7 @@ export function checkOut(
 function configure(
   root: string,
   stage: string,
-  { targets, ruleLimit, mode }: Settings,
+  { targets, events, ruleLimit, mode }: Settings,
 ): Record<string, string> {
   const file = (name: string) => join(root, "infra/stages", `${name}.yml`);
   if (!existsSync(file("example"))) {
@@ -170,6 +171,7 @@ function configure(
     ...base,
     region: REGION,
     targets: { ...base.targets, ...targets },
+    ...(events && { events }),
     ...(ruleLimit !== undefined && { ruleLimit }),
     ...(mode !== undefined && { mode }),
   };
