@@ -34,6 +34,14 @@ if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
   for package in "${missing[@]}"; do unpack "$package" || true; done
 fi
 
+# Debian's Alertmanager looks for its own templates there and nowhere else.
+for template in usr/share/prometheus/alertmanager/{default,email}.tmpl; do
+  if [ -f "$programs/$template" ] && [ ! -e "/$template" ]; then
+    install -D -m 644 "$programs/$template" "/$template" 2>/dev/null ||
+      echo "MISSING: /$template; Alertmanager's tests are skipped."
+  fi
+done
+
 for program in "${!packages[@]}"; do
   has "$program" || echo "MISSING: $program; its tests are skipped (Debian: apt-get install ${packages[$program]})."
 done

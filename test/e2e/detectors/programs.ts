@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -33,9 +33,10 @@ export function program(name: string): string | undefined {
 /** The root below which a Debian package's files lie: `/`, or where it was unpacked. */
 export const packageRoot = (path: string): string => join(dirname(path), "../..");
 
-/** Tests that need programs; skipped where one is missing, and says so. */
+/** Tests that need programs, or files of theirs; skipped where one is missing, and says so. */
 export function describeWith(names: readonly string[], title: string, tests: () => void): void {
-  const missing = names.filter((name) => program(name) === undefined);
+  const isThere = (name: string) => (name.startsWith("/") ? existsSync(name) : program(name));
+  const missing = names.filter((name) => !isThere(name));
   if (missing.length === 0) {
     describe(title, tests);
     return;
