@@ -27,6 +27,7 @@ const request = (action: string, resource: string, partition?: string): Request 
 /** Ids that AWS chooses, and the streams of a function's own log group. */
 const FORCED = [
   /^arn:aws:wafv2:[^*]+:regional\/ipset\/[\w-]+-v[46]\/\*$/,
+  /^arn:aws:ec2:[^*]+:\*:prefix-list\/\*$/, // which ones, operators say while it runs
   /^arn:aws:logs:[^*]+:log-group:\/aws\/lambda\/[\w-]+\*:\*(:\*)?$/,
 ];
 

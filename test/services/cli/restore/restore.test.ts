@@ -388,8 +388,8 @@ describeWithTable("restoring from a copy of the table", () => {
     const controller = stopping();
     const watch = { signal: controller.signal, onProgress: () => controller.abort() };
     const [first] = await restore(restoring({ watch }), ["blocks"]);
-    expect(first).toMatchObject({ copied: 25 });
-    expect((await run("blocks"))("blocks")).toEqual({ ...none, copied: 35, known: 25 });
+    expect(first).toMatchObject({ copied: 20 });
+    expect((await run("blocks"))("blocks")).toEqual({ ...none, copied: 40, known: 20 });
     expect(textsOf(await createBlocksOf(table).readBlocks(cidrs, NOW))).toHaveLength(60);
   });
 
