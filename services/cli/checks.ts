@@ -160,6 +160,8 @@ async function alarmsOf({ name, isLocal, cloudWatch }: Stage): Promise<Verdict> 
       new DescribeAlarmsCommand({ AlarmNamePrefix, ...(NextToken && { NextToken }) }),
     );
     for (const { AlarmName = "", StateValue } of page.MetricAlarms ?? []) {
+      // What begins in lower case is of another stage, whose name begins with this one's.
+      if (!/^[A-Z]/.test(AlarmName.slice(AlarmNamePrefix.length))) continue;
       all++;
       if (StateValue === "ALARM") red.push(AlarmName);
     }
