@@ -31,7 +31,7 @@ afterAll(() => cloud.stop());
 type Sent = { readonly cidr: string; readonly severity: number; sentMs: number; endMs: number };
 
 describe("blocks of six seconds, more than fit at a time", () => {
-  const BURSTS = 9;
+  const BURSTS = 12;
   const AT_ONCE = 10;
   const EVERY_MS = 2_000;
 
