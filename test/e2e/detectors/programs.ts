@@ -10,7 +10,7 @@ import { poll } from "../../../infra/local/waiting.ts";
 const ROOT = new URL("../../../", import.meta.url).pathname;
 
 /** Where `install.sh` unpacks what the machine does not have. */
-const UNPACKED = join(ROOT, ".local/programs");
+export const UNPACKED = join(ROOT, ".local/programs");
 
 const PLACES = [
   ...(process.env.PATH ?? "").split(":"),
