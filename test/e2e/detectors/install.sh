@@ -18,7 +18,7 @@ declare -A packages=(
   [sshguard]=sshguard
 )
 
-debian() {
+get_debian() {
   local missing=() program package template
   for program in "${!packages[@]}"; do has "$program" || missing+=("${packages[$program]}"); done
   if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
@@ -45,7 +45,7 @@ unpack() (
 )
 
 # Its package does not name all that it imports.
-elastalert() {
+get_elastalert() {
   has elastalert || {
     python3 -m venv "$programs/venv" &&
       timeout 300 "$programs/venv/bin/pip" install --quiet "elastalert2>=2.19,<3" pytz setuptools
@@ -53,16 +53,16 @@ elastalert() {
 }
 
 # What ElastAlert asks.
-opensearch() {
+get_opensearch() {
   [ -d "$programs/opensearch" ] || {
-    timeout 300 mvn --quiet --batch-mode --file test/e2e/detectors/opensearch/pom.xml \
+    timeout 300 mvn --quiet --batch-mode -Dstyle.color=never --file test/e2e/detectors/opensearch/pom.xml \
       org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
       -DoutputDirectory="$programs/opensearch.new" &&
       mv "$programs/opensearch.new" "$programs/opensearch"
   } || echo "MISSING: OpenSearch; ElastAlert's tests are skipped (mvn and Java 17 are needed)."
 }
 
-debian &
-elastalert &
-opensearch &
+get_debian &
+get_elastalert &
+get_opensearch &
 wait
