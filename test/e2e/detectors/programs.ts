@@ -3,14 +3,14 @@ import { once } from "node:events";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { describe } from "@jest/globals";
+import { poll } from "../../../infra/local/waiting.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
 
 /** Where `install.sh` unpacks what the machine does not have. */
-const UNPACKED = join(ROOT, ".local/programs");
+export const UNPACKED = join(ROOT, ".local/programs");
 
 const PLACES = [
   ...(process.env.PATH ?? "").split(":"),
@@ -124,17 +124,19 @@ export function start(path: string, args: readonly string[], env = environment):
 }
 
 async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.pid === undefined) return;
-  if (child.exitCode === null && child.signalCode === null) {
-    const exited = once(child, "exit");
-    child.kill(signal);
-    const tooLate = sleep(60_000, undefined, { ref: false });
-    await Promise.race([exited, tooLate]);
-  }
+  const { pid } = child;
+  if (pid === undefined) return;
+  child.kill(signal);
+  const hasEnded = () => (isAnyLeft(pid, 0) ? undefined : true);
+  if (!(await poll(hasEnded, 30_000))) isAnyLeft(pid, "SIGKILL");
+}
+
+/** Whether a process of the group is left; each of them gets the signal. */
+function isAnyLeft(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(-child.pid, "SIGKILL");
+    return process.kill(-group, signal);
   } catch {
-    // The whole group has ended.
+    return false;
   }
 }
 
