@@ -76,7 +76,7 @@ describeWith(["prometheus-alertmanager", TEMPLATE], "Alertmanager", () => {
   beforeAll(async () => {
     cloud = await startTestCloud({ WITHDRAWAL_GRACE: String(GRACE) });
   }, 120_000);
-  afterEach(() => alertmanager?.stop());
+  afterEach(() => alertmanager?.stop(), 30_000);
   afterAll(() => cloud?.stop());
 
   test("firing alerts end in the ACL, each as it joins its group, and stay there when resolved", async () => {

@@ -109,7 +109,7 @@ describeWith(["crowdsec", "cscli"], "CrowdSec's notifications", () => {
   afterAll(async () => {
     await crowdsec?.stop();
     await cloud?.stop();
-  });
+  }, 60_000);
 
   test("failed logins end in the ACL, for as long as the profile says", async () => {
     const seconds = () => Math.floor(Date.now() / 1000);

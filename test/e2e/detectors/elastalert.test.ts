@@ -109,7 +109,7 @@ describeWith(["elastalert", "elastalert-create-index", "java", OPENSEARCH], "Ela
     await elastalert?.stop();
     await opensearch?.stop();
     await cloud?.stop();
-  });
+  }, 60_000);
 
   test("lines of the logs end in the ACL: who reaches a rule's threshold, and nobody else", async () => {
     await log(

@@ -96,7 +96,7 @@ describeWith(["fail2ban-server", "fail2ban-client", "curl"], "fail2ban", () => {
   afterAll(async () => {
     await server?.stop();
     await cloud?.stop();
-  });
+  }, 60_000);
 
   test("failed logins end in the ACL, and the unban takes the entry out", async () => {
     fail("203.0.113.9", "2001:db8::5");

@@ -103,6 +103,9 @@ export type Running = {
   stop(signal?: NodeJS.Signals): Promise<void>;
 };
 
+/** How long a program and what it has started may take to end, in milliseconds. */
+const STOP_MS = 10_000;
+
 /** Starts a program in a process group of its own, so that nothing that it starts outlives it. */
 export function start(path: string, args: readonly string[], env = environment): Running {
   const child = spawn(path, args, { env, stdio: ["pipe", "pipe", "pipe"], detached: true });
@@ -128,7 +131,7 @@ async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
   if (pid === undefined) return;
   child.kill(signal);
   const hasEnded = () => (isAnyLeft(pid, 0) ? undefined : true);
-  if (!(await poll(hasEnded, 30_000))) isAnyLeft(pid, "SIGKILL");
+  if (!(await poll(hasEnded, STOP_MS))) isAnyLeft(pid, "SIGKILL");
 }
 
 /** Whether a process of the group is left; each of them gets the signal. */

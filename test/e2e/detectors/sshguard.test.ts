@@ -69,7 +69,7 @@ describeWith(["sshguard", "curl"], "sshguard", () => {
   afterAll(async () => {
     await sshguard?.stop();
     await cloud?.stop();
-  });
+  }, 60_000);
 
   test("failed logins end in the ACL, and the release takes the entries out", async () => {
     await eventually("both are denied", 60, async () => {
