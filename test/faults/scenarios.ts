@@ -195,7 +195,7 @@ const poisonOf = (run: number): readonly string[] =>
     messageOf(`46.${run}.0.0/8`),
     messageOf(`46.${run}.0.3/32`, { severity: 1e300 }),
     messageOf(`46.${run}.0.4/32`, { expiresAt: "tomorrow" }),
-    messageOf(`46.${run}.0.5/32`, { count: 0 }),
+    messageOf(`46.${run}.0.5/32`, { count: -1 }),
   ]
     // The same texts when they are looked for.
     .map((message) => JSON.stringify({ ...message, reportedAt: run }))
