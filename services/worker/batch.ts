@@ -18,7 +18,7 @@ import {
 } from "../../shared/domain/caller.ts";
 import type { Event, Message, Policy } from "../../shared/domain/decide.ts";
 import type { Shift } from "../../shared/domain/outstanding.ts";
-import type { EpochMillis } from "../../shared/domain/time.ts";
+import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import { takeApart } from "./takeApart.ts";
 import { takeBack } from "./undo.ts";
 import type { Worker } from "./worker.ts";
@@ -32,7 +32,8 @@ type Delivered<M> = { readonly index: number; readonly record: SQSRecord; readon
  *
  * - A message that can never succeed, because it is malformed or its write is refused for good, goes
  *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
- * - One whose caller may not say so, or no more, is dropped: the log has it.
+ * - One whose caller may not say so, or no more, is dropped: the log has it. A caller that is on no list
+ *   may be too new for this function to know: then the lists are read again, and the message handed back.
  * - An event of AWS's is taken apart into blocks, which go back into the queue.
  * - When an address cannot be written, its first message and everything after it in the batch is
  *   handed back, so that order holds. What was written besides is delivered again, and changes nothing.
@@ -148,14 +149,18 @@ export async function processBatch(
     ...new Set(parsed.flatMap(({ message }) => ("cidr" in message ? message.cidr.text : []))),
   ];
   // The orders first: an unblock that is written afterwards is counted afterwards.
-  const read = await Promise.all([worker.callers(), worker.orders.read(now)])
+  const read = await Promise.all([callersOf(parsed, worker, now), worker.orders.read(now)])
     .then(async (both) => [...both, await worker.addresses.read(texts, now)] as const)
     .catch((error) => fail(0, error, "What the batch needs could not be read"));
   const neverBlock = await readNeverBlock;
   if (read) {
     const [callers, orders, known] = read;
     const policy: Policy = { ...worker.policy, neverBlock, orders };
-    const { byAddress, undos, events } = sorted(parsed, callers, worker, now);
+    const { byAddress, undos, events, early } = sorted(parsed, callers, worker, now);
+    for (const { index, message } of early) {
+      const error = new Error(`${saidBy(message).name} is not known yet.`);
+      fail(index, error, "A caller that the endpoint knows is on no list here");
+    }
 
     const isUnblock = ({ message }: Delivered<Message>) => message.kind === "unblock";
     const hasOrdered = [...byAddress.values()].flat().some(isUnblock);
@@ -196,6 +201,28 @@ export async function processBatch(
   return failures();
 }
 
+/**
+ * Endpoint and worker look at the lists every few seconds, each by itself: what was accepted so lately may
+ * be a caller's whom the worker has yet to learn of.
+ */
+const LEARNT_WITHIN: Millis = 15_000;
+
+const isEarly = (message: Received, now: EpochMillis) =>
+  !("event" in message) && momentOf(message) > now - LEARNT_WITHIN;
+
+/** The callers; looked at again where one of them is new. */
+async function callersOf(
+  delivered: readonly Delivered<Received>[],
+  { callers }: Pick<Worker, "callers">,
+  now: EpochMillis,
+): Promise<ReadonlyMap<string, Caller>> {
+  const known = await callers();
+  const isNew = delivered.some(
+    ({ message }) => !known.has(saidBy(message).name) && isEarly(message, now),
+  );
+  return isNew ? callers(now) : known;
+}
+
 /** The messages by address, the undos and the events: what their callers may say, and no more than they may. */
 function sorted(
   delivered: readonly Delivered<Received>[],
@@ -206,6 +233,7 @@ function sorted(
   const byAddress = new Map<string, Delivered<Message>[]>();
   const undos: Delivered<UndoMessage>[] = [];
   const events: (Delivered<EventMessage> & { readonly caller: Caller })[] = [];
+  const early: Delivered<Received>[] = [];
   const add = (one: Delivered<Message>) => {
     const { text } = one.message.cidr;
     byAddress.set(text, [...(byAddress.get(text) ?? []), one]);
@@ -218,7 +246,9 @@ function sorted(
       caller !== undefined &&
       may(caller, role) &&
       (message.kind !== "block" || mayReport(caller, message.cidr));
-    if (!isAllowed) {
+    if (!caller && isEarly(message, now)) {
+      early.push(one);
+    } else if (!isAllowed) {
       const { kind } = message;
       log.warn("Dropped a message: its caller may not say so", { caller: name, kind, requestId });
       measure("Revoked", 1);
@@ -236,7 +266,13 @@ function sorted(
       else undos.push({ ...one, message: { ...message, requestedAt } });
     }
   }
-  return { byAddress, undos, events };
+  return { byAddress, undos, events, early };
+}
+
+/** When the endpoint accepted it. */
+function momentOf(message: Exclude<Received, EventMessage>): EpochMillis {
+  if (message.kind === "block") return message.reportedAt;
+  return message.kind === "withdraw" ? message.withdrawnAt : message.requestedAt;
 }
 
 /** Who says it, as what, and in which request. */

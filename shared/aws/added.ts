@@ -15,9 +15,10 @@ const FAILURE_AGE: Millis = 2_000;
 /**
  * What operators have added to a partition. As long as nothing changes it is the same array.
  *
+ * @param notBefore a look from before this moment does not count
  * @throws Error where it cannot be read, and what was read last is older than an hour
  */
-export type Added = () => Promise<readonly Addition[]>;
+export type Added = (notBefore?: EpochMillis) => Promise<readonly Addition[]>;
 
 /** @param maxAge how long what was read holds without a look at its version */
 export function createAdded(
@@ -43,9 +44,9 @@ export function createAdded(
     }
   }
 
-  return async () => {
+  return async (notBefore = 0) => {
     const now = clock();
-    const isFresh = known !== undefined && now - known.readAt < maxAge;
+    const isFresh = known !== undefined && now - known.readAt < maxAge && known.readAt >= notBefore;
     const hasJustFailed = failure !== undefined && now - failure.at < FAILURE_AGE;
     if (!isFresh && !hasJustFailed) {
       looking ??= look().finally(() => {

@@ -62,7 +62,7 @@ export const detectorsNamed = (names: readonly string[]): ReadonlyMap<string, Ca
   );
 
 /** Who may call, and how far each may go, by their names. */
-export type Callers = () => Promise<ReadonlyMap<string, Caller>>;
+export type Callers = (notBefore?: EpochMillis) => Promise<ReadonlyMap<string, Caller>>;
 
 /**
  * The callers, from a deployment's parameter (a JSON list of names, roles and limits) and from what
@@ -84,8 +84,8 @@ export function createCallers(
   const unite = remembering((deployed: ReadonlyMap<string, Caller>) =>
     remembering((own: ReadonlyMap<string, Caller | null>) => united(builtIn, deployed, own)),
   );
-  return async () => {
-    const [deployed, additions] = await Promise.all([readParameter(), added()]);
+  return async (notBefore) => {
+    const [deployed, additions] = await Promise.all([readParameter(), added(notBefore)]);
     return unite(deployed)(parseAdded(additions));
   };
 }

@@ -172,7 +172,7 @@ describe("a message that can never succeed", () => {
     ["with an over-long address", { ...valid, cidr: "2".repeat(1_000) }, "invalid_message"],
     ["with too wide a range", { ...valid, cidr: "203.0.0.0/15" }, "invalid_message"],
     ["with too wide a range of IPv6", block("2001:db8::/31"), "invalid_message"],
-    ["that stands for no report", { ...valid, count: 0 }, "invalid_message"],
+    ["that stands for fewer reports than none", { ...valid, count: -1 }, "invalid_message"],
     ["that stands for half a report", { ...valid, count: 1.5 }, "invalid_message"],
     ["that stands for too many reports", { ...valid, count: 1_001 }, "invalid_message"],
     ["without an expiry", without("expiresAt"), "invalid_message"],

@@ -69,7 +69,8 @@ describe("what a caller may not say is dropped, and counted", () => {
   ])("%s", async (_what, change) => {
     const { cidr, ...report } = blockMessage(A);
     const forged = { ...report, cidr: cidr.text, ...change };
-    expect(await work([forged, blockMessage(B)])).toEqual({ batchItemFailures: [] });
+    const later = NOW + 15_000;
+    expect(await work([forged, blockMessage(B)], later)).toEqual({ batchItemFailures: [] });
     expect(worker.blocked()).toEqual([B]);
     expect(worker.deadLettered).toEqual([]);
     expect(worker.counts).toContainEqual({ name: "Revoked", count: 1 });
@@ -89,6 +90,27 @@ describe("what a caller may not say is dropped, and counted", () => {
     worker.known.set("dashboard", callerOf("dashboard", { role: "reader" }));
     await work([blockMessage(A, { detector: "dashboard" })]);
     expect(worker.blocked()).toEqual([]);
+  });
+});
+
+describe("a caller that is on no list, of a message that was accepted just now", () => {
+  const report = blockMessage(A, { detector: "new" });
+  const known = new Map([["new", callerOf("new")]]);
+
+  test("is looked for again: an operator may have added it meanwhile", async () => {
+    worker.callers = async (notBefore) => (notBefore === undefined ? new Map() : known);
+    expect(await work([report], NOW + 1_000)).toEqual({ batchItemFailures: [] });
+    expect(worker.blocked()).toEqual([A]);
+  });
+
+  test("is awaited: the message is handed back, and nothing is lost", async () => {
+    worker.callers = async () => new Map();
+    const handedBack = { batchItemFailures: [{ itemIdentifier: "0" }] };
+    expect(await work([report], NOW + 14_999)).toEqual(handedBack);
+    expect(worker.counts).not.toContainEqual({ name: "Revoked", count: 1 });
+    worker.callers = async () => known;
+    expect(await work([report], NOW + 30_000)).toEqual({ batchItemFailures: [] });
+    expect(worker.blocked()).toEqual([A]);
   });
 });
 

@@ -53,6 +53,16 @@ test("a change is known five seconds later at the latest", async () => {
   expect(await added()).toEqual([]);
 });
 
+test("a change is known at once to whoever needs a look that is not older than this moment", async () => {
+  const added = start();
+  await added();
+  items = [];
+  version = 2;
+  now += 1;
+  expect(await added(now - 1)).toHaveLength(1);
+  expect(await added(now)).toEqual([]);
+});
+
 test("many at once look once", async () => {
   const added = start();
   await Promise.all(Array.from({ length: 20 }, added));
