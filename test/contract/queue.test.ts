@@ -148,7 +148,7 @@ describe("createQueue", () => {
     ["too wide a range", { cidr: "203.0.0.0/15" }],
     ["no address at all", { cidr: "nonsense" }],
     ["an address that is no text", { cidr: { text: address(1) } }],
-    ["a count of nothing", { count: 0 }],
+    ["a count below nothing", { count: -1 }],
     ["half a report", { count: 1.5 }],
     ["a count above all", { count: 1_001 }],
   ])("no message has %s", (_what, change) => {

@@ -157,11 +157,11 @@ const statements: readonly Statement[] = JSON.parse(
     await done("mode", "monitor");
     await done("mode", "default");
 
-    // The local Lambda knows no event source mappings; all hops must be there.
+    // The local Lambda knows no event source mappings, and there are no alarms; all hops must be there.
     const smoke = await run(["smoke"]);
     const { hops } = JSON.parse(smoke.out) as { hops: { what: string; ms?: number }[] };
     expect(hops.filter(({ ms }) => ms === undefined)).toEqual([]);
-    expect(smoke.err).toContain("2 failures: event sources of the worker; event sources of the");
+    expect(smoke.err).toContain("3 failures: event sources of the worker; event sources of the");
 
     await fail();
     expect(await done("stream-failures", "list")).toMatchObject({ total: 1 });
