@@ -352,6 +352,8 @@ export class World {
     for (const address of this.before) {
       if (covered.has(address)) continue;
       if (this.lagMs > 0 && this.hasCrashed) continue; // nobody can know what is there
+      // Nor here; and with more than the limit there, what may be there leaves no room to put first.
+      if (this.hasCrashed && countBefore > this.limit) continue;
       if (this.hadProtected) continue; // the owner's access goes first
       this.uncovered.add(address);
       const cidr = cidrOf(address);
