@@ -17,7 +17,7 @@ import type { Guarded } from "./targets.ts";
 // What an operator does with a stage that is deployed: smoke-test it, see what is wrong, drain it.
 
 const BLOCKED = ["203.0.113.10", "203.0.113.20", "203.0.113.30", "2001:db8::1"];
-const ENTERED_WITHIN_MS = 30_000;
+const ENTERED_WITHIN_MS = 90_000;
 
 type Stage = {
   readonly name: string;

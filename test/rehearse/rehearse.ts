@@ -263,7 +263,8 @@ try {
   for (const checkout of checkouts) checkout.remove();
 }
 const tookMs = performance.now() - startedAt;
-if (tookMs > LIMIT_MS) problems.push(`It took ${seconds(startedAt)}; ${LIMIT_MS / 1000} s are the limit.`);
+if (tookMs > LIMIT_MS)
+  problems.push(`It took ${seconds(startedAt)}; ${LIMIT_MS / 1000} s are the limit.`);
 console.log(
   problems.length === 0
     ? pc.green(`Rehearsed in ${seconds(startedAt)}.`)
