@@ -41,9 +41,10 @@ let lambda: LambdaClient;
 
   test("is counted, and blocked for longer, and counts no more in the rank", async () => {
     await cloud.block({ ip: "203.0.113.9", expiryTime: 600, severity: 4 });
-    await eventually("it is denied", 30, async () =>
-      (await cloud.denied()).includes("203.0.113.9/32"),
-    );
+    // Not only there, but known to be there.
+    await eventually("it is enforced", 30, async () => {
+      return (await listed("203.0.113.9/32"))?.state === "enforced";
+    });
     const before = await listed("203.0.113.9/32");
     await receive(record("203.0.113.9", { packets: 7 }), record("198.51.100.1", { packets: 100 }));
     expect(cloud.log("flow-logs")).toContain('"Knocks":7');
