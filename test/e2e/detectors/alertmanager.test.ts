@@ -2,16 +2,9 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { freePort } from "../../support/ports.ts";
 import { eventually, startTestCloud, type TestCloud } from "../cloud.ts";
-import {
-  describeWith,
-  freePort,
-  program,
-  type Running,
-  secretFile,
-  ship,
-  start,
-} from "./programs.ts";
+import { describeWith, program, type Running, secretFile, ship, start } from "./programs.ts";
 
 /** Seconds that a block stays after its last withdrawal. */
 const GRACE = 2;

@@ -9,11 +9,11 @@ import {
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { parseDocument } from "yaml";
+import { freePort } from "../../support/ports.ts";
 import { eventually, startTestCloud, type TestCloud } from "../cloud.ts";
 import {
   describeWith,
   execute,
-  freePort,
   packageRoot,
   program,
   type Running,

@@ -1,16 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { freePort } from "../../support/ports.ts";
 import { eventually, startTestCloud, type TestCloud } from "../cloud.ts";
-import {
-  describeWith,
-  execute,
-  freePort,
-  program,
-  type Running,
-  ship,
-  start,
-  UNPACKED,
-} from "./programs.ts";
+import { describeWith, execute, program, type Running, ship, start, UNPACKED } from "./programs.ts";
 
 /** OpenSearch itself, in the parts that a package registry has. */
 const OPENSEARCH = join(UNPACKED, "opensearch");
