@@ -208,7 +208,7 @@ export async function processBatch(
 const LEARNT_WITHIN: Millis = 15_000;
 
 const isEarly = (message: Received, now: EpochMillis) =>
-  !("event" in message) && momentOf(message) > now - LEARNT_WITHIN;
+  !("event" in message) && Math.abs(now - momentOf(message)) < LEARNT_WITHIN;
 
 /** The callers; looked at again where one of them is new. */
 async function callersOf(

@@ -65,6 +65,10 @@ describe("the worker does not believe what a message claims", () => {
 describe("what a caller may not say is dropped, and counted", () => {
   test.each<[string, object]>([
     ["a report of a caller that is on no list: its token was revoked", { detector: "stolen" }],
+    [
+      "the same from the future, which nobody accepted just now",
+      { detector: "stolen", reportedAt: 9_999_000_000_000, expiresAt: 9_999_999_999 },
+    ],
     ["a range wider than its caller may report", { cidr: "203.0.112.0/23" }],
   ])("%s", async (_what, change) => {
     const { cidr, ...report } = blockMessage(A);
