@@ -54,20 +54,26 @@ function followSqs(queue: FifoQueue): void {
   queue.dequeueFifo = function (max, ...rest) {
     const { fifoMessages: all, fifoLockedGroups: locks } = this;
     const taken: unknown[] = [];
+    // Once, and on all groups: fauxqs does so before each message, and would see one group only.
+    this.processTimers();
     for (const [group, messages] of [...all]) {
       if (locks.has(group)) continue;
-      this.fifoMessages = new Map([[group, messages]]);
+      const noLocks = new Map<string, number>();
+      const one: FifoQueue = Object.create(this, {
+        fifoMessages: { value: new Map([[group, messages]]) },
+        fifoLockedGroups: { value: noLocks },
+        processTimers: { value: () => undefined },
+      });
       const before = taken.length;
       while (taken.length < Math.min(max, 10)) {
-        this.fifoLockedGroups = new Map();
-        const one = takeOnePerGroup.call(this, 1, ...rest);
-        if (one.length === 0) break;
-        taken.push(...one);
+        noLocks.clear();
+        const next = takeOnePerGroup.call(one, 1, ...rest);
+        if (next.length === 0) break;
+        taken.push(...next);
       }
       if (taken.length > before) locks.set(group, taken.length - before);
       if (messages.length === 0) all.delete(group);
     }
-    Object.assign(this, { fifoMessages: all, fifoLockedGroups: locks });
     return taken;
   };
 

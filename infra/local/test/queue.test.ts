@@ -1,6 +1,7 @@
 import {
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
+  DeleteMessageCommand,
   GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
@@ -12,6 +13,7 @@ import { ThrottledError } from "../lambda.ts";
 import { failedItems, startQueueSource } from "../sources/queue.ts";
 import type { EventSource } from "../sources/source.ts";
 import type { QueueMapping } from "../template.ts";
+import { pause } from "../waiting.ts";
 import { memoryLog, REGION, startTestEngines, stubFunction, until } from "./support/fixtures.ts";
 
 let aws: Awaited<ReturnType<typeof startTestEngines>>;
@@ -234,6 +236,35 @@ describe("the mapping from a FIFO queue", () => {
       ["m1", "m2"],
       ["m1", "m2"],
     ]);
+  });
+
+  it("goes on with two groups when the lock of one runs out while the other is read", async () => {
+    const queueUrl = await makeQueue();
+    const receive = async () => {
+      const { Messages = [] } = await aws.clients.sqs.send(
+        new ReceiveMessageCommand({ QueueUrl: queueUrl, MaxNumberOfMessages: 10 }),
+      );
+      return Messages;
+    };
+    const sent = Array.from({ length: 9 }, (_, index) => `m${index}`);
+    await send(queueUrl, "killed", "k1", "k2", "k3");
+    expect(await receive()).toHaveLength(3);
+    await send(queueUrl, "other", ...sent);
+    // Nobody asks meanwhile, so that the engine finds out while it reads.
+    await pause(1_100);
+    const seen: unknown[] = [];
+    for (let round = 0; round < 4; round++) {
+      if (round === 2) {
+        await send(queueUrl, "killed", "k4");
+        await send(queueUrl, "other", "m9");
+      }
+      for (const { Body, ReceiptHandle } of await receive()) {
+        seen.push(Body);
+        await aws.clients.sqs.send(new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle }));
+      }
+    }
+    expect(seen.toSorted()).toEqual(["k1", "k2", "k3", "k4", ...sent, "m9"]);
+    expect(await isEmpty(queueUrl)).toBe(true);
   });
 
   it("leaves to the queue what fails too often", async () => {
