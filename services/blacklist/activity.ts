@@ -23,7 +23,7 @@ export type DetectorActivity = {
   all(now: EpochMillis): Promise<readonly Activity[]>;
 };
 
-type Pending = Seen & { readonly writtenAt: EpochMillis };
+type Pending = { -readonly [Key in keyof Seen]: Seen[Key] } & { readonly writtenAt: EpochMillis };
 
 const NOTHING: Seen = { accepted: 0, refused: 0 };
 
@@ -48,15 +48,9 @@ export function createDetectorActivity(
   return {
     async saw(detector, seen, now) {
       const before = pending.get(detector);
-      const together = {
-        accepted: (before?.accepted ?? 0) + seen.accepted,
-        refused: (before?.refused ?? 0) + seen.refused,
-        lastRefusal: seen.lastRefusal ?? before?.lastRefusal,
-      };
       const age = now - (before?.writtenAt ?? Number.NEGATIVE_INFINITY);
-      if (age >= 0 && age < TOGETHER)
-        pending.set(detector, { ...before, ...together, writtenAt: now - age });
-      else await write(detector, together, now);
+      if (before) add(before, seen);
+      if (!before || age < 0 || age >= TOGETHER) await write(detector, before ?? seen, now);
     },
 
     async all(now) {
@@ -65,4 +59,10 @@ export function createDetectorActivity(
       return activities.all(AbortSignal.timeout(ANSWER));
     },
   };
+}
+
+function add(pending: Pending, { accepted, refused, lastRefusal }: Seen): void {
+  pending.accepted += accepted;
+  pending.refused += refused;
+  if (lastRefusal) pending.lastRefusal = lastRefusal;
 }

@@ -1,4 +1,5 @@
 import type { Logger } from "../../shared/aws/log.ts";
+import type { Origin } from "../../shared/aws/queue.ts";
 import type { Blocks } from "../../shared/aws/table/blocks.ts";
 import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
@@ -50,10 +51,8 @@ export type Request = {
   readonly caller: Caller;
   readonly source: Cidr;
   readonly now: EpochMillis;
+  /** What a message that comes of the request says of it. */
+  readonly origin: Origin;
   /** What every line of the log says of the request. */
-  readonly trace: {
-    readonly sourceIp: string;
-    readonly gatewayRequestId: string;
-    readonly caller: string;
-  };
+  readonly trace: Origin & { readonly caller: string };
 };

@@ -1,7 +1,7 @@
 import type { MiddlewareObj } from "@middy/core";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from "aws-lambda";
 import type { Logger } from "../../shared/aws/log.ts";
-import { QueueUnavailableError } from "../../shared/aws/queue.ts";
+import { type Origin, QueueUnavailableError } from "../../shared/aws/queue.ts";
 import type { LastRefusal, Seen } from "../../shared/aws/table/activity.ts";
 import type { Tokens } from "../../shared/aws/tokens.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
@@ -38,7 +38,8 @@ export function authenticated(
 ) {
   return async (event: APIGatewayProxyEventV2): Promise<APIGatewayProxyStructuredResultV2> => {
     const now = clock();
-    const { sourceIp, gatewayRequestId } = originOf(event);
+    const origin = originOf(event);
+    const { sourceIp } = origin;
     const source = sources.addressOf(sourceIp);
     const { fields, documents, caller } = await authenticate(
       event,
@@ -47,9 +48,9 @@ export function authenticated(
       source,
       now,
     );
-    const trace = { sourceIp, gatewayRequestId, caller: caller.name };
+    const trace = { ...origin, caller: caller.name };
     const noted = sources.note(sourceIp, now);
-    const request = { caller, source, now, trace };
+    const request = { caller, source, now, origin, trace };
     const detector = event.pathParameters?.detector;
     try {
       const answer = await naming(caller, () => handle({ fields, documents, request, detector }));
@@ -76,7 +77,7 @@ export function lastRefusalOf(error: unknown, at: EpochMillis): LastRefusal {
 }
 
 /** Where a request came from, as the gateway saw it: a stolen token can be traced by it. */
-function originOf({ requestContext }: APIGatewayProxyEventV2) {
+function originOf({ requestContext }: APIGatewayProxyEventV2): Origin {
   return { sourceIp: requestContext.http.sourceIp, gatewayRequestId: requestContext.requestId };
 }
 

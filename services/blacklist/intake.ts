@@ -54,7 +54,6 @@ export async function takeOne(said: Said, request: Request, blacklist: Blacklist
   try {
     if (message.kind === "withdraw") await letWithdraw(request.caller, orders, blacklist);
     const sent = await fold.send(message, orders, laneOf(request.caller));
-    logQueued([sent], request, blacklist);
     return { status: 202, body: queued(sent), seen: ACCEPTED };
   } catch (error) {
     giveBack([message], request, blacklist);
@@ -84,7 +83,6 @@ export async function takeAll(
   const answers = await fold.sendAll(fresh, orders, laneOf(request.caller));
   const sent = new Map(fresh.map((message, index) => [message, answers[index]]));
   const taken = answers.flatMap((answer) => answer ?? []);
-  logQueued(taken, request, blacklist);
   const untaken = fresh.filter((message) => sent.get(message) === undefined);
   if (untaken.length > 0) {
     giveBack(untaken, request, blacklist);
@@ -208,23 +206,25 @@ async function pay(
   { budget }: Blacklist,
 ): Promise<ReadonlyMap<string, Refusal>> {
   const refusals = new Map<string, Refusal>();
-  const isWithdrawal = (one: Decided) => one.kind === "fresh" && one.message.kind === "withdraw";
-  const spend = async (some: readonly Decided[], what: "blocks" | "withdrawals") => {
-    const costs = [...new Set(some.flatMap((one) => costOf(one) ?? []))];
-    const { granted, refusal } = await budget.spend(caller, costs.length, now, what);
-    if (!refusal) return;
+  const costs = { blocks: new Set<string>(), withdrawals: new Set<string>() };
+  for (const one of decided) {
+    const cost = costOf(one);
+    if (cost !== undefined) costs[isWithdrawal(one) ? "withdrawals" : "blocks"].add(cost);
+  }
+  for (const what of ["blocks", "withdrawals"] as const) {
+    const all = [...costs[what]];
+    if (all.length === 0) continue;
+    const { granted, refusal } = await budget.spend(caller, all.length, now, what);
+    if (!refusal) continue;
     // Whoever sends the same group again and again must not be refused the same addresses each time.
-    const begin = now % costs.length;
-    const unpaid = [...costs.slice(begin), ...costs.slice(0, begin)].slice(granted);
+    const begin = now % all.length;
+    const unpaid = [...all.slice(begin), ...all.slice(0, begin)].slice(granted);
     for (const cost of unpaid) refusals.set(cost, refusal);
-  };
-  await spend(
-    decided.filter((one) => !isWithdrawal(one)),
-    "blocks",
-  );
-  await spend(decided.filter(isWithdrawal), "withdrawals");
+  }
   return refusals;
 }
+
+const isWithdrawal = (one: Decided) => one.kind === "fresh" && one.message.kind === "withdraw";
 
 /** What is paid for: each address once. */
 function costOf(decided: Decided): string | undefined {
@@ -250,19 +250,6 @@ function giveBack(
   { budget }: Blacklist,
 ): void {
   budget.giveBack(caller, new Set(untaken.map(({ cidr }) => cidr.text)).size, now);
-}
-
-/**
- * A line for each message. A report that folds into one has none: in a storm nearly all do, and the next
- * message says how many they were.
- */
-function logQueued(messages: readonly Message[], { trace }: Request, { log }: Blacklist): void {
-  for (const message of messages) {
-    const { cidr, requestId } = message;
-    const line = { cidr: cidr.text, requestId, ...trace };
-    if (message.kind === "withdraw") log.info("Queued a withdrawal", line);
-    else log.info("Queued", { ...line, expiresAt: message.expiresAt, count: message.count });
-  }
 }
 
 function queued(message: Message) {

@@ -33,7 +33,7 @@ export async function createJudge(
   request: Request,
   blacklist: Pick<Blacklist, "neverBlock" | "sources" | "log">,
 ): Promise<Judge> {
-  const { caller, source, now } = request;
+  const { caller, source, now, origin } = request;
   const [neverBlock, recent] = await Promise.all([
     currentNeverBlock(blacklist),
     blacklist.sources.recent(now),
@@ -57,6 +57,7 @@ export async function createJudge(
       detector: caller.name,
       requestId: randomUUID(),
       count: 1,
+      origin,
     };
     const report = asReport(claim, caller, now);
     return {
@@ -69,10 +70,10 @@ export async function createJudge(
 }
 
 /** The withdrawal of what the caller itself has reported of an address. @throws Refusal */
-export function withdrawalOf(ip: unknown, { caller, now }: Request): WithdrawMessage {
+export function withdrawalOf(ip: unknown, { caller, now, origin }: Request): WithdrawMessage {
   const cidr = reportableAddressOf(ip, caller);
   const requestId = randomUUID();
-  return { kind: "withdraw", cidr, detector: caller.name, withdrawnAt: now, requestId };
+  return { kind: "withdraw", cidr, detector: caller.name, withdrawnAt: now, requestId, origin };
 }
 
 type Times = Pick<Blacklist, "expirySeconds" | "maxExpirySeconds">;

@@ -4,6 +4,7 @@ import type { Logger } from "../../shared/aws/log.ts";
 import {
   type EventMessage,
   message as messageSchema,
+  type Origin,
   type QueueMessage,
   type UndoMessage,
 } from "../../shared/aws/queue.ts";
@@ -162,6 +163,7 @@ export async function processBatch(
       fail(index, error, "A caller that the endpoint knows is on no list here");
     }
 
+    const origins = originsOf(parsed);
     const isUnblock = ({ message }: Delivered<Message>) => message.kind === "unblock";
     const hasOrdered = [...byAddress.values()].flat().some(isUnblock);
     const shifts = await Promise.all([
@@ -172,7 +174,7 @@ export async function processBatch(
           const { cidr } = first.message;
           const said = messages.map(({ message }) => message);
           const written = await writeAddress(cidr, said, known.get(cidr.text), policy, worker, now);
-          for (const event of written.events) logEvent(worker.log, event);
+          for (const event of written.events) logEvent(worker.log, event, origins);
           return written.shifts;
         }),
       ),
@@ -250,12 +252,13 @@ function sorted(
       early.push(one);
     } else if (!isAllowed) {
       const { kind } = message;
-      log.warn("Dropped a message: its caller may not say so", { caller: name, kind, requestId });
+      const line = { caller: name, kind, requestId, ...("origin" in message && message.origin) };
+      log.warn("Dropped a message: its caller may not say so", line);
       measure("Revoked", 1);
     } else if ("event" in message) {
       events.push({ ...one, message, caller });
     } else if (message.kind === "block") {
-      const { kind, ...claim } = message;
+      const { kind, origin: _, ...claim } = message;
       add({ ...one, message: { kind, ...asReport(claim, caller, now) } });
     } else if (message.kind === "withdraw") {
       const withdrawnAt = plausible(message.withdrawnAt, now);
@@ -314,9 +317,23 @@ const SENTENCES: Readonly<Record<Event["kind"], string>> = {
   withdrawn: "Withdrew a detector's report",
 };
 
-function logEvent(log: Logger, { kind, cidr, ...event }: Event): void {
+/** Where the requests came from, by their ids. */
+function originsOf(delivered: readonly Delivered<Received>[]): ReadonlyMap<string, Origin> {
+  return new Map(
+    delivered.flatMap(({ message }) =>
+      "origin" in message && message.origin ? [[message.requestId, message.origin] as const] : [],
+    ),
+  );
+}
+
+/** The one line that there is of a report, so it says where it came from. */
+function logEvent(
+  log: Logger,
+  { kind, cidr, ...event }: Event,
+  origins: ReadonlyMap<string, Origin>,
+): void {
   const { block, ...rest } = "block" in event ? event : { ...event, block: undefined };
-  const line = { event: kind, cidr: cidr.text, ...rest };
+  const line = { event: kind, cidr: cidr.text, ...rest, ...origins.get(event.requestId) };
   const more = block && { expiresAt: block.expiresAt, strikes: block.strikes, hits: block.hits };
   log[kind === "refused" ? "warn" : "info"](SENTENCES[kind], { ...line, ...more });
 }

@@ -13,6 +13,13 @@ const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
 /** How many equal reports a message may stand for: more add little to a score. */
 export const MAX_COUNT = 1_000;
 
+/** Where a request came from: a stolen token can be traced by it. */
+const origin = v.object({
+  sourceIp: v.pipe(v.string(), v.maxLength(64)),
+  gatewayRequestId: v.pipe(v.string(), v.maxLength(128)),
+});
+export type Origin = v.InferOutput<typeof origin>;
+
 const report = v.object({
   kind: v.literal("block"),
   cidr: blockable,
@@ -23,6 +30,7 @@ const report = v.object({
   detector: name,
   requestId: name,
   count: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MAX_COUNT)), 1),
+  origin: v.optional(origin),
 });
 const unblock = v.object({
   kind: v.literal("unblock"),
@@ -41,6 +49,7 @@ const withdrawal = v.object({
   detector: name,
   withdrawnAt: epochMillis,
   requestId: name,
+  origin: v.optional(origin),
 });
 
 /** An operator takes back everything that a detector reported in a span of time. */

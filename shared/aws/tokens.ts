@@ -103,16 +103,16 @@ export function createTokens(
   const unite = remembering((deployed: readonly Holder[]) =>
     remembering((own: readonly Holder[]) => createHolders(deployed, own)),
   );
-  const readHolders = async () => {
-    const [deployed, additions] = await Promise.all([readParameter(), added()]);
-    return unite(deployed)(parseAdded(additions));
+  const readLists = async () => {
+    const [deployed, additions, known] = await Promise.all([readParameter(), added(), callers()]);
+    return { holders: unite(deployed)(parseAdded(additions)), known };
   };
   const isValid = ({ expiresAt }: Expiring) =>
     expiresAt === undefined || !isExpired({ expiresAt }, clock());
 
   return {
     async callerOf(token) {
-      const [holders, known] = await Promise.all([readHolders(), callers()]);
+      const { holders, known } = await readLists();
       const digest = hash("sha256", token, "buffer");
       const found = holders.find(digest);
       const isHeld = timingSafeEqual(found?.digest.bytes ?? NO_DIGEST, digest);
@@ -120,7 +120,7 @@ export function createTokens(
     },
 
     async signerOf(name) {
-      const [holders, known] = await Promise.all([readHolders(), callers()]);
+      const { holders, known } = await readLists();
       const caller = known.get(name);
       const keys = holders.keysOf(name).filter(isValid);
       if (!caller || keys.length === 0) return undefined;

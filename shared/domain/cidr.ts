@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import ip from "ipaddr.js";
 
 export type Family = 4 | 6;
@@ -22,6 +23,10 @@ export const BITS: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
 /** `::ffff:0:0/96`, where IPv6 carries IPv4 addresses. */
 const MAPPED_PREFIX = 96;
 
+/** Half an IPv6 address, in bits and in bytes. */
+const HALF = 64n;
+const HALF_BYTES = 8;
+
 /**
  * Parses an address (`203.0.113.9`) or a range (`203.0.113.0/24`, `2001:db8::/48`) strictly: four
  * plain decimal octets without leading zeros (which some resolvers read as octal), no zone id, no
@@ -32,12 +37,12 @@ const MAPPED_PREFIX = 96;
  */
 export function parseCidr(text: string): Cidr {
   const [address = "", prefixText, ...more] = text.split("/");
-  if (more.length > 0 || !isStrictAddress(address)) throw invalid(text);
-  const parsed = address.includes(":") ? ip.IPv6.parse(address) : ip.IPv4.parse(address);
-  const family: Family = parsed instanceof ip.IPv6 ? 6 : 4;
+  const family = familyOf(address);
+  if (more.length > 0 || family === undefined) throw invalid(text);
   const prefix = prefixText === undefined ? BITS[family] : parsePrefix(prefixText);
   if (prefix === undefined || prefix > BITS[family]) throw invalid(text);
 
+  const parsed = family === 6 ? ip.IPv6.parse(address) : ip.IPv4.parse(address);
   if (parsed instanceof ip.IPv6 && parsed.isIPv4MappedAddress() && prefix >= MAPPED_PREFIX) {
     return rangeOf(toNumber(parsed.toIPv4Address().toByteArray()), prefix - MAPPED_PREFIX, 4);
   }
@@ -83,11 +88,10 @@ function rangeOf(address: bigint, prefix: number, family: Family): Cidr {
   };
 }
 
-function isStrictAddress(text: string): boolean {
-  if (text.includes("%")) return false;
-  const embedded = text.slice(text.lastIndexOf(":") + 1);
-  if (embedded.includes(".") && !ip.IPv4.isValidFourPartDecimal(embedded)) return false;
-  return text.includes(":") ? ip.IPv6.isValid(text) : ip.IPv4.isValidFourPartDecimal(text);
+/** Undefined where it is no address. What Node takes for one is as strict as we are, zone ids apart. */
+function familyOf(address: string): Family | undefined {
+  const family = isIP(address);
+  return family === 0 || address.includes("%") ? undefined : (family as Family);
 }
 
 function parsePrefix(text: string): number | undefined {
@@ -95,15 +99,21 @@ function parsePrefix(text: string): number | undefined {
 }
 
 function toNumber(bytes: readonly number[]): bigint {
-  return bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  const buffer = Buffer.from(bytes);
+  return buffer.length === 4
+    ? BigInt(buffer.readUInt32BE())
+    : (buffer.readBigUInt64BE() << HALF) | buffer.readBigUInt64BE(HALF_BYTES);
 }
 
 function format(address: bigint, family: Family): string {
-  const bytes = Array.from({ length: BITS[family] / 8 }, (_, index) =>
-    Number((address >> BigInt(BITS[family] - 8 * (index + 1))) & 0xffn),
-  );
-  const parsed = ip.fromByteArray(bytes);
-  return parsed instanceof ip.IPv6 ? parsed.toRFC5952String() : parsed.toString();
+  const buffer = Buffer.alloc(BITS[family] / 8);
+  if (family === 4) {
+    buffer.writeUInt32BE(Number(address));
+    return buffer.join(".");
+  }
+  buffer.writeBigUInt64BE(address >> HALF);
+  buffer.writeBigUInt64BE(BigInt.asUintN(64, address), HALF_BYTES);
+  return new ip.IPv6([...buffer]).toRFC5952String();
 }
 
 function invalid(text: string): InvalidAddressError {

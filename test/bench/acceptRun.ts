@@ -88,6 +88,7 @@ function bareBody(ip: string): string {
     detector: "bench",
     requestId: randomUUID(),
     count: 1,
+    origin: { sourceIp: "198.51.100.7", gatewayRequestId: randomUUID() },
   });
 }
 

@@ -16,3 +16,10 @@ export function captureOutput(): { text(): string; restore(): void } {
     },
   };
 }
+
+/** The lines of a log, parsed; what is no JSON apart. */
+export const linesIn = (text: string): Record<string, unknown>[] =>
+  text
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line));

@@ -4,6 +4,7 @@ import { protect } from "../../../shared/domain/neverBlock.ts";
 import {
   bearer,
   type Call,
+  GATEWAY_REQUEST,
   json,
   queueDown,
   SOURCE_IP,
@@ -54,6 +55,7 @@ describe("a detector's report", () => {
         detector: "suricata",
         count: 1,
         requestId: answer.body.requestId,
+        origin: { sourceIp: SOURCE_IP, gatewayRequestId: GATEWAY_REQUEST },
       },
     ]);
   });

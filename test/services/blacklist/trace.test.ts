@@ -7,10 +7,11 @@ import {
   SOURCE_IP,
   startEndpoint,
 } from "../../support/endpoint.ts";
-import { captureOutput } from "../../support/output.ts";
+import { captureOutput, linesIn } from "../../support/output.ts";
 import { callerListOf, DETECTOR_TOKEN, OPERATOR_TOKEN } from "../../support/tokens.ts";
 
-// A stolen token can be traced: every line says where the request came from, and whose it is.
+// A stolen token can be traced: every line and every report that is queued says where the request came
+// from, and whose it is.
 
 let output: ReturnType<typeof captureOutput>;
 beforeEach(() => {
@@ -19,18 +20,12 @@ beforeEach(() => {
 afterEach(() => output.restore());
 
 const linesOf = (message: string) =>
-  output
-    .text()
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line))
-    .filter((line) => line.message === message);
+  linesIn(output.text()).filter((line) => line.message === message);
 
 const origin = { sourceIp: SOURCE_IP, gatewayRequestId: GATEWAY_REQUEST };
 const URL = "/blacklistip?ip=203.0.113.9";
 
 test.each<[string, string, string, string | undefined, Call]>([
-  ["Queued", "GET", URL, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Ignored", "GET", "/blacklistip?ip=10.0.0.1", "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Queued an unblock", "DELETE", URL, "night-shift", { headers: bearer(OPERATOR_TOKEN) }],
   [
@@ -41,7 +36,6 @@ test.each<[string, string, string, string | undefined, Call]>([
     { headers: bearer(OPERATOR_TOKEN) },
   ],
   ["Ordered a mode", "PUT", "/mode?mode=off", "night-shift", { headers: bearer(OPERATOR_TOKEN) }],
-  ["Queued a withdrawal", "DELETE", URL, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Refused", "DELETE", `${URL}&hold=1`, "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Refused", "GET", "/blacklistip?ip=x", "suricata", { headers: bearer(DETECTOR_TOKEN) }],
   ["Refused", "GET", URL, undefined, { headers: bearer("unknown") }],
@@ -67,10 +61,20 @@ test("a token that has expired, or is used from elsewhere, names its caller", as
   ]);
 });
 
-test("many in one request are one line for each that is taken, and one for those that are not", async () => {
+test.each([
+  ["report", "GET"],
+  ["withdrawal", "DELETE"],
+])("a %s that is queued writes no line: its message says it all", async (_, method) => {
+  const endpoint = startEndpoint({ log: new Logger({ logLevel: "INFO" }) });
+  await endpoint.call(method, URL, { headers: bearer(DETECTOR_TOKEN) });
+  expect(endpoint.messages()).toMatchObject([{ detector: "suricata", origin }]);
+  expect(linesIn(output.text())).toEqual([]);
+});
+
+test("many in one request are one message for each that is taken, and a line for those that are not", async () => {
   const endpoint = startEndpoint({ log: new Logger({ logLevel: "INFO" }) });
   await endpoint.report({ ips: ["203.0.113.1", "203.0.113.2", "10.0.0.1", "x", "y", "1.0.0.0/8"] });
-  expect(linesOf("Queued")).toHaveLength(2);
+  expect(endpoint.messages()).toMatchObject([{ origin }, { origin }]);
   expect(linesOf("Ignored")).toMatchObject([{ ...origin, why: "private range" }]);
   expect(linesOf("Refused")).toMatchObject([
     { ...origin, caller: "suricata", codes: { invalid_ip: 2, range_too_wide: 1 } },

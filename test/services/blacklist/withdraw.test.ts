@@ -1,7 +1,14 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import { createFold } from "../../../services/blacklist/fold.ts";
 import type { BlockMessage } from "../../../shared/aws/queue.ts";
-import { bearer, ordersOver, queueDown, startEndpoint } from "../../support/endpoint.ts";
+import {
+  bearer,
+  GATEWAY_REQUEST,
+  ordersOver,
+  queueDown,
+  SOURCE_IP,
+  startEndpoint,
+} from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
 import { callerListOf, DETECTOR_TOKEN } from "../../support/tokens.ts";
 
@@ -32,6 +39,7 @@ describe("a withdrawal", () => {
       detector: "suricata",
       withdrawnAt: NOW,
       requestId: body.requestId,
+      origin: { sourceIp: SOURCE_IP, gatewayRequestId: GATEWAY_REQUEST },
     });
     expect(endpoint.queue.sent.map(({ lane }) => lane)).toEqual(["detectors", "detectors"]);
   });
