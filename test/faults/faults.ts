@@ -66,7 +66,7 @@ async function work(): Promise<void> {
     const number = next++;
     const scenario = scenarios[number];
     if (!scenario) return;
-    if (scenario.needsRoom && runs > 0) {
+    if (scenario.needsNewLane && runs > 0) {
       await lane?.stop();
       lane = undefined;
     }
