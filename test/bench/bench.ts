@@ -17,6 +17,7 @@ import { ended } from "./ended.ts";
 import { endings } from "./endings.ts";
 import type { Figure, Measurement } from "./figure.ts";
 import { flood } from "./flood.ts";
+import { hostile } from "./hostile.ts";
 import { planTime } from "./planTime.ts";
 import { machine, machineText, markdownTableOf, tableOf } from "./report.ts";
 import { startStage } from "./stage.ts";
@@ -48,6 +49,7 @@ const measurements: readonly Measurement[] = [
   { name: "attempts", limitMs: 2 * MINUTE, measure: attemptsStopped },
   { name: "accept", limitMs: 2 * MINUTE, measure: () => acceptRatio(stage) },
   { name: "acceptMany", limitMs: 3 * MINUTE, measure: () => acceptManyRatio(stage) },
+  { name: "hostile", limitMs: MINUTE, measure: hostile },
   { name: "storm", limitMs: 3 * MINUTE, measure: storm },
   { name: "endings", limitMs: 4 * MINUTE, measure: endings },
   { name: "flood", limitMs: 8 * MINUTE, measure: flood },

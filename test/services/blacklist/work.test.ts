@@ -15,50 +15,30 @@ beforeEach(() => {
   endpoint = startEndpoint();
 });
 
-/** The least of several times in milliseconds: what else runs on the machine only adds to it. */
-async function leastMs(run: () => Promise<unknown>, times = 7): Promise<number> {
-  const measured: number[] = [];
-  for (let time = 0; time < times; time++) {
-    const begin = performance.now();
-    await run();
-    measured.push(performance.now() - begin);
-  }
-  return Math.min(...measured);
-}
+// How long each of these takes, beside harmless ones: npm run bench hostile.
 
 test.each([
-  ["of blanks", `application/json${" ".repeat(10_000)}x`],
-  ["of blanks before a parameter", `application/json${" ".repeat(10_000)};charset=utf-8`],
-  ["of tabs", `application/json${"\t".repeat(10_000)}x`],
-])("10 kB %s in a content type cost next to nothing", async (_what, type) => {
-  const call = {
-    headers: { ...bearer(DETECTOR_TOKEN), "content-type": type },
-    body: '{"ip":"203.0.113.9"}',
-  };
-  const post = () => endpoint.call("POST", "/blacklistip", call);
-  await post();
-  // It was 93 ms.
-  expect(await leastMs(post)).toBeLessThan(5);
+  ["of blanks", `application/json${" ".repeat(10_000)}x`, 415],
+  ["of blanks before a parameter", `application/json${" ".repeat(10_000)};charset=utf-8`, 202],
+  ["of tabs", `application/json${"\t".repeat(10_000)}x`, 415],
+])("a content type with 10 kB %s is read like any other", async (_what, type, status) => {
+  const headers = { ...bearer(DETECTOR_TOKEN), "content-type": type };
+  const body = '{"ip":"203.0.113.9"}';
+  const answer = await endpoint.call("POST", "/blacklistip", { headers, body });
+  expect(answer.status).toBe(status);
 });
 
-test("a long reason is looked at once, and not to its end", async () => {
+test("a long reason is not looked at to its end", async () => {
   const ips = Array.from({ length: 100 }, (_, index) => `203.0.113.${index}`);
-  const reason = "\u0000 ".repeat(20_000);
-  const report = () => endpoint.report({ ips, reason });
-  await report();
-  const long = await leastMs(report);
-  const short = await leastMs(() => endpoint.report({ ips, reason: "port scan" }));
-  // It was 834 ms.
-  expect(long - short).toBeLessThan(20);
+  const reason = `${"\u0000 ".repeat(20_000)}port scan`;
+  expect((await endpoint.report({ ips, reason })).status).toBe(202);
+  for (const message of endpoint.messages()) expect(message).toMatchObject({ reason: "" });
 });
 
 test("a long text in the place of an address is cut", async () => {
-  const report = () => endpoint.report({ ip: "/".repeat(900_000) });
-  const { body } = await report();
+  const { body } = await endpoint.report({ ip: "/".repeat(900_000) });
   expect(body.error.code).toBe("invalid_ip");
   expect(body.error.message.length).toBeLessThan(200);
-  // It was 60 ms.
-  expect(await leastMs(report)).toBeLessThan(20);
 });
 
 describe("a thousand requests", () => {

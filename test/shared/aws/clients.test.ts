@@ -1,7 +1,9 @@
+import { hash } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { DescribeVpcsCommand } from "@aws-sdk/client-ec2";
-import { ListQueuesCommand } from "@aws-sdk/client-sqs";
+import { ListQueuesCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { GetParameterCommand } from "@aws-sdk/client-ssm";
 import { ListIPSetsCommand } from "@aws-sdk/client-wafv2";
 import { GetCommand } from "@aws-sdk/lib-dynamodb";
@@ -45,6 +47,45 @@ const CASES: [Service, number, () => Promise<unknown>][] = [
   ["EC2", 4, () => createEc2().send(new DescribeVpcsCommand({}))],
   ["WAFV2", 3, () => createWaf().send(new ListIPSetsCommand({ Scope: "REGIONAL" }))],
 ];
+
+test("calls of one client at a time keep their own input and their own outcome", async () => {
+  const seen: string[] = [];
+  const echo = createServer(async (request, response) => {
+    const { QueueUrl, MessageBody } = JSON.parse(await text(request));
+    seen.push(MessageBody);
+    response.setHeader("content-type", "application/x-amz-json-1.0");
+    if (MessageBody === "bad") {
+      response.statusCode = 400;
+      response.end(JSON.stringify({ __type: "QueueDoesNotExist", message: QueueUrl }));
+    } else {
+      const MD5OfMessageBody = hash("md5", MessageBody);
+      response.end(JSON.stringify({ MessageId: MessageBody, MD5OfMessageBody }));
+    }
+  });
+  await new Promise<void>((listening) => echo.listen(0, "127.0.0.1", listening));
+  const url = `http://127.0.0.1:${(echo.address() as AddressInfo).port}`;
+  const before = process.env.AWS_ENDPOINT_URL_SQS;
+  process.env.AWS_ENDPOINT_URL_SQS = url;
+  try {
+    const sqs = createSqs();
+    const bodies = ["a", "bad", "b", "c", "bad", "d"];
+    const outcomes = await Promise.allSettled(
+      bodies.map((MessageBody) =>
+        sqs.send(new SendMessageCommand({ QueueUrl: `${url}/0/q.fifo`, MessageBody })),
+      ),
+    );
+    expect(seen.toSorted()).toEqual(bodies.toSorted());
+    expect(outcomes).toMatchObject(
+      bodies.map((body) =>
+        body === "bad" ? { reason: { name: "QueueDoesNotExist" } } : { value: { MessageId: body } },
+      ),
+    );
+  } finally {
+    process.env.AWS_ENDPOINT_URL_SQS = before;
+    echo.closeAllConnections();
+    echo.close();
+  }
+});
 
 test("a call that is never answered ends, after its attempts, whatever the service", async () => {
   const outcomes = await Promise.allSettled(CASES.map(([, , call]) => call()));
