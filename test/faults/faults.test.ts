@@ -33,6 +33,8 @@ test.each(CHOSEN)(
     const scenario = SCENARIOS[number];
     if (!scenario) throw new Error("There is no such scenario.");
     const { accepted, lost, wrong } = await run(lane, scenario, number);
+    // What is lost does not say why; the function that it came to last may.
+    if (lost.length + wrong.length > 0) console.error(lane.cloud().log("worker").slice(-3_000));
     expect({ lost, wrong }).toEqual({ lost: [], wrong: [] });
     expect(accepted).toBeGreaterThan(100);
   },
