@@ -1,3 +1,5 @@
+import type { Stage } from "./stage.ts";
+
 /** A number with what it counts, as `12.3 ms` or `0.94`. */
 export type Amount = { readonly value: number; readonly unit?: string };
 
@@ -20,5 +22,8 @@ export type Measurement = {
   readonly name: string;
   /** It is given up after so long. */
   readonly limitMs: number;
-  measure(): Promise<readonly Figure[]>;
-};
+} & (
+  | { measure(): Promise<readonly Figure[]> }
+  /** On engines of its own: what another has left in them would slow it. */
+  | { measureOn(stage: Stage): Promise<readonly Figure[]> }
+);
