@@ -1,4 +1,3 @@
-import { isIP } from "node:net";
 import ip from "ipaddr.js";
 
 export type Family = 4 | 6;
@@ -37,12 +36,12 @@ const HALF_BYTES = 8;
  */
 export function parseCidr(text: string): Cidr {
   const [address = "", prefixText, ...more] = text.split("/");
-  const family = familyOf(address);
-  if (more.length > 0 || family === undefined) throw invalid(text);
+  const parsed = addressIn(address);
+  if (more.length > 0 || parsed === undefined) throw invalid(text);
+  const family = parsed instanceof ip.IPv6 ? 6 : 4;
   const prefix = prefixText === undefined ? BITS[family] : parsePrefix(prefixText);
   if (prefix === undefined || prefix > BITS[family]) throw invalid(text);
 
-  const parsed = family === 6 ? ip.IPv6.parse(address) : ip.IPv4.parse(address);
   if (parsed instanceof ip.IPv6 && parsed.isIPv4MappedAddress() && prefix >= MAPPED_PREFIX) {
     return rangeOf(toNumber(parsed.toIPv4Address().toByteArray()), prefix - MAPPED_PREFIX, 4);
   }
@@ -88,10 +87,14 @@ function rangeOf(address: bigint, prefix: number, family: Family): Cidr {
   };
 }
 
-/** Undefined where it is no address. What Node takes for one is as strict as we are, zone ids apart. */
-function familyOf(address: string): Family | undefined {
-  const family = isIP(address);
-  return family === 0 || address.includes("%") ? undefined : (family as Family);
+/** Undefined where it is no address, or one that may be read in two ways. */
+function addressIn(text: string): ip.IPv4 | ip.IPv6 | undefined {
+  if (!text.includes(":")) {
+    return ip.IPv4.isValidFourPartDecimal(text) ? ip.IPv4.parse(text) : undefined;
+  }
+  const embedded = text.slice(text.lastIndexOf(":") + 1);
+  const isStrict = !embedded.includes(".") || ip.IPv4.isValidFourPartDecimal(embedded);
+  return isStrict && !text.includes("%") && ip.IPv6.isValid(text) ? ip.IPv6.parse(text) : undefined;
 }
 
 function parsePrefix(text: string): number | undefined {
