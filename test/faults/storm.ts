@@ -132,7 +132,9 @@ async function insist(
       const response = await lane.cloud().call(path, { ...init, signal });
       const body = (await response.json()) as Record<string, unknown>;
       if (response.ok) return body;
-      if (response.status < 500) throw new TypeError(`${response.status} for ${path}`);
+      // A killed instance takes its share of the minute's budget with it: 429 ends with the minute.
+      const isForGood = response.status < 500 && response.status !== 429;
+      if (isForGood) throw new TypeError(`${response.status} for ${path}`);
     } catch (error) {
       if (error instanceof TypeError && /^4\d\d/.test(error.message)) throw error;
     }
