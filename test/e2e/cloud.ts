@@ -5,7 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DescribeNetworkAclsCommand, EC2Client, type NetworkAclEntry } from "@aws-sdk/client-ec2";
-import { WAFV2Client } from "@aws-sdk/client-wafv2";
+import {
+  GetIPSetCommand,
+  type IPSet,
+  ListIPSetsCommand,
+  UpdateIPSetCommand,
+  WAFV2Client,
+} from "@aws-sdk/client-wafv2";
 import type { Stack } from "../../infra/local/cloud.ts";
 import { poll } from "../../infra/local/waiting.ts";
 
@@ -44,9 +50,8 @@ export type Listed = {
 export type TestCloud = {
   readonly stack: Stack;
   readonly dir: string;
-  /** A person's way to the ACLs and IP sets. */
+  /** A person's way to the ACLs. */
   readonly ec2: EC2Client;
-  readonly wafv2: WAFV2Client;
   /** Calls the API as a detector; `init` as for fetch, `token` overrides. */
   call(path: string, init?: RequestInit & { token?: string | null }): Promise<Response>;
   /** Blocks by JSON body; the answer's status and body. */
@@ -57,6 +62,10 @@ export type TestCloud = {
   entries(aclId?: string): Promise<NetworkAclEntry[]>;
   /** The ranges denied inbound by rules in our number range, by rule number. */
   denied(aclId?: string): Promise<string[]>;
+  /** An IP set as WAF describes it. Looks twice a second at most. */
+  ipSet(name: string): Promise<IPSet>;
+  /** Adds an address to an IP set as a person does. */
+  addToIpSet(name: string, address: string): Promise<void>;
   /** Orders failures and limits of an emulator. */
   control(engine: "ec2" | "wafv2", orders: object): Promise<void>;
   /** The values that a metric of the enforcer has had since a moment in milliseconds, in their order. */
@@ -109,7 +118,10 @@ export async function startTestCloud(
 
   const { region } = stack;
   const ec2 = new EC2Client({ endpoint: stack.endpoints.ec2, region, credentials });
-  const wafv2 = new WAFV2Client({ endpoint: stack.endpoints.wafv2, region, credentials });
+  const wafv2 = new WAFV2Client({
+    ...{ endpoint: stack.endpoints.wafv2, region, credentials },
+    maxAttempts: 8, // its calls compete with the enforcer's for the account's rate
+  });
   const entries = async (aclId: string = stack.aclId) => {
     const { NetworkAcls } = await ec2.send(
       new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
@@ -117,6 +129,21 @@ export async function startTestCloud(
     return (NetworkAcls?.[0]?.Entries ?? [])
       .filter(({ Egress }) => !Egress)
       .toSorted((a, b) => (a.RuleNumber ?? 0) - (b.RuleNumber ?? 0));
+  };
+  // WAF grants five reads a second to the whole account, and the enforcer needs some of them.
+  let nextLook: Promise<unknown> = Promise.resolve();
+  const readIpSet = async (name: string) => {
+    const turn = nextLook;
+    nextLook = turn.then(() => sleep(500, undefined, { ref: false }));
+    await turn;
+    const Scope = "REGIONAL";
+    const { IPSets } = await wafv2.send(new ListIPSetsCommand({ Scope }));
+    const { Id } = IPSets?.find(({ Name }) => Name === name) ?? {};
+    if (!Id) throw new Error(`There is no IP set ${name}.`);
+    const key = { Name: name, Id, Scope } as const;
+    const { IPSet, LockToken } = await wafv2.send(new GetIPSetCommand(key));
+    if (!IPSet) throw new Error(`WAF does not describe the IP set ${name}.`);
+    return { key, LockToken, IPSet };
   };
   const call: TestCloud["call"] = (path, { token = stack.detectorToken, ...init } = {}) =>
     fetch(`${stack.api}${path}`, {
@@ -129,9 +156,15 @@ export async function startTestCloud(
     stack,
     dir,
     ec2,
-    wafv2,
     call,
     entries,
+    ipSet: async (name) => (await readIpSet(name)).IPSet,
+    async addToIpSet(name, address) {
+      const { key, LockToken, IPSet } = await readIpSet(name);
+      const Addresses = [...(IPSet.Addresses ?? []), address];
+      const { Description } = IPSet;
+      await wafv2.send(new UpdateIPSetCommand({ ...key, LockToken, Description, Addresses }));
+    },
     log,
     async list(query = "") {
       const response = await call(`/blacklist${query}`, { token: stack.operatorToken });

@@ -1,13 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { CreateNetworkAclEntryCommand } from "@aws-sdk/client-ec2";
-import { GetIPSetCommand, ListIPSetsCommand, UpdateIPSetCommand } from "@aws-sdk/client-wafv2";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
 
 // The kill switch, by events alone: the schedule is off.
 
 const WAF = "edge";
-const Scope = "REGIONAL";
 const [A, B] = ["203.0.113.5/32", "203.0.113.50/32"] as const;
 const PERSONS = "198.51.100.7/32";
 /** In which an order must be in force in every target. */
@@ -23,32 +21,18 @@ beforeAll(async () => {
       ...{ RuleAction: "deny", CidrBlock: PERSONS },
     }),
   );
-  const { key, Description, Addresses, LockToken } = await ipSet();
-  await cloud.wafv2.send(
-    new UpdateIPSetCommand({
-      ...{ ...key, Description, LockToken, Addresses: [...Addresses, PERSONS] },
-    }),
-  );
+  await cloud.addToIpSet(`${WAF}-v4`, PERSONS);
   for (const ip of ["203.0.113.5", "203.0.113.50"]) await cloud.block({ ip, severity: 9 });
   await inForce([A, B]);
 }, 180_000);
 afterAll(() => cloud.stop());
-
-async function ipSet() {
-  const { IPSets } = await cloud.wafv2.send(new ListIPSetsCommand({ Scope }));
-  const { Name, Id } = IPSets?.find((set) => set.Name === `${WAF}-v4`) ?? {};
-  const key = { Name, Id, Scope } as const;
-  const { IPSet, LockToken } = await cloud.wafv2.send(new GetIPSetCommand(key));
-  return { key, LockToken, Description: IPSet?.Description, Addresses: IPSet?.Addresses ?? [] };
-}
 
 /** Waits until every target denies exactly these beside a person's. */
 async function inForce(wanted: readonly string[], seconds = 20): Promise<void> {
   const expected = [...wanted, PERSONS].toSorted().join();
   await eventually(`denied: ${expected}`, seconds, async () => {
     const inAcl = await cloud.denied();
-    await pause(300); // WAF grants five reads a second, and the enforcer needs two of them
-    const { Addresses } = await ipSet();
+    const { Addresses = [] } = await cloud.ipSet(`${WAF}-v4`);
     return [inAcl, Addresses].every((denied) => denied.toSorted().join() === expected);
   });
 }

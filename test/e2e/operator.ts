@@ -1,12 +1,9 @@
 import { execFile } from "node:child_process";
-import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { CreateNetworkAclEntryCommand, DescribeNetworkAclsCommand } from "@aws-sdk/client-ec2";
-import { GetIPSetCommand, ListIPSetsCommand, UpdateIPSetCommand } from "@aws-sdk/client-wafv2";
 import type { TestCloud } from "./cloud.ts";
 
 const CLI = new URL("../../services/cli/portcullis.ts", import.meta.url).pathname;
-const Scope = "REGIONAL";
 
 type Outcome = { readonly code: number; readonly out: string; readonly err: string };
 
@@ -27,13 +24,6 @@ export async function portcullis(
 export function operatorOf(cloud: TestCloud, waf: string) {
   const run = (...args: string[]) => portcullis(args, { PORTCULLIS_LOCAL_DIR: cloud.dir });
 
-  async function ipSet(version: "v4" | "v6") {
-    const { IPSets } = await cloud.wafv2.send(new ListIPSetsCommand({ Scope }));
-    const { Name, Id } = IPSets?.find((set) => set.Name === `${waf}-${version}`) ?? {};
-    const key = { Name, Id, Scope } as const;
-    return { key, ...(await cloud.wafv2.send(new GetIPSetCommand(key))) };
-  }
-
   return {
     run,
     json: async (...args: string[]) => JSON.parse((await run(...args, "--json")).out),
@@ -46,23 +36,13 @@ export function operatorOf(cloud: TestCloud, waf: string) {
           ...{ RuleAction: "deny", CidrBlock: address },
         }),
       );
-      const { key, IPSet, LockToken } = await ipSet("v4");
-      await cloud.wafv2.send(
-        new UpdateIPSetCommand({
-          ...{ ...key, LockToken, Description: IPSet?.Description },
-          Addresses: [...(IPSet?.Addresses ?? []), address],
-        }),
-      );
+      await cloud.addToIpSet(`${waf}-v4`, address);
     },
 
     /** The targets, byte for byte, but for the lock tokens, which every update changes. */
     async described(): Promise<string> {
       const { NetworkAcls } = await cloud.ec2.send(new DescribeNetworkAclsCommand({}));
-      const sets = [];
-      for (const version of ["v4", "v6"] as const) {
-        sets.push((await ipSet(version)).IPSet);
-        await pause(500); // WAF grants five reads a second
-      }
+      const sets = [await cloud.ipSet(`${waf}-v4`), await cloud.ipSet(`${waf}-v6`)];
       return JSON.stringify({ NetworkAcls, sets });
     },
   };

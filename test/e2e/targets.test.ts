@@ -4,7 +4,6 @@ import {
   DescribeNetworkAclsCommand,
   ReplaceNetworkAclAssociationCommand,
 } from "@aws-sdk/client-ec2";
-import { GetIPSetCommand, ListIPSetsCommand, UpdateIPSetCommand } from "@aws-sdk/client-wafv2";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { eventually, newDir, startTestCloud, type TestCloud } from "./cloud.ts";
 
@@ -30,36 +29,12 @@ const dir = newDir();
 let cloud: TestCloud;
 beforeAll(async () => {
   cloud = await startTestCloud({ ...env, ACL_ID: `${FIRST},${SECOND}` }, dir);
-  await addPersonsAddress();
+  await cloud.addToIpSet(`${WAF}-v4`, PERSONS);
   await blockIn(ALL, "203.0.113.1", 30); // pays for the cold starts
 }, 150_000);
 afterAll(() => cloud.stop());
 
-const ipSet = async () => {
-  const Scope = "REGIONAL";
-  const { IPSets } = await cloud.wafv2.send(new ListIPSetsCommand({ Scope }));
-  const { Name, Id } = IPSets?.find((set) => set.Name === `${WAF}-v4`) ?? {};
-  const key = { Name, Id, Scope } as const;
-  const { IPSet, LockToken } = await cloud.wafv2.send(new GetIPSetCommand(key));
-  return { ...key, LockToken, Addresses: IPSet?.Addresses ?? [], Description: IPSet?.Description };
-};
-
-/** Adds an address to the WAF set as a person does. */
-async function addPersonsAddress(): Promise<void> {
-  const set = await ipSet();
-  await cloud.wafv2.send(
-    new UpdateIPSetCommand({ ...set, Addresses: [...set.Addresses, PERSONS] }),
-  );
-}
-
-/** WAF grants five reads a second, and the enforcer needs two of them: we look twice a second. */
-let seenInWaf: { readonly atMs: number; readonly addresses: Promise<string[]> } | undefined;
-const inWaf = (): Promise<string[]> => {
-  if (seenInWaf === undefined || Date.now() - seenInWaf.atMs >= 500) {
-    seenInWaf = { atMs: Date.now(), addresses: ipSet().then(({ Addresses }) => Addresses) };
-  }
-  return seenInWaf.addresses;
-};
+const inWaf = async () => (await cloud.ipSet(`${WAF}-v4`)).Addresses ?? [];
 const deniedBy = (target: string) => (target === WAF ? inWaf() : cloud.denied(target));
 
 const isDeniedBy = async (target: string, ip: string) =>
@@ -141,7 +116,7 @@ describe("all targets well", () => {
   }, 40_000);
 
   test("a person's address in the WAF set stays, and so does the description", async () => {
-    const { Addresses, Description } = await ipSet();
+    const { Addresses, Description } = await cloud.ipSet(`${WAF}-v4`);
     expect(Addresses).toContain(PERSONS);
     expect(Description).toMatch(/^Managed by Portcullis/);
   });
@@ -164,7 +139,7 @@ describe("one of them is at fault, and the others converge as if alone", () => {
 
     await cloud.control("wafv2", { throttleSet: [] });
     await deniedIn([WAF], "203.0.113.29", 15);
-    expect((await ipSet()).Addresses).toContain(PERSONS);
+    expect(await inWaf()).toContain(PERSONS);
   }, 60_000);
 
   test("an ACL is throttled to nothing", async () => {
