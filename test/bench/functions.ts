@@ -21,7 +21,7 @@ export function packagedFunction(
   if (!found) throw new Error(`The templates have no function ${name}.`);
   const [file = "", handler = ""] = found.handler.split(".");
   return {
-    bundle: join(codeDir, name, `${file}.mjs`),
+    bundle: join(codeDir, name, `${file}.cjs`),
     handler,
     env: {
       ...lambdaEnvironment(found),

@@ -1,6 +1,7 @@
 // The inside of an execution environment: a worker thread that loads the packaged handler once and
 // then runs one invocation after the other.
 import { access } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
@@ -11,6 +12,7 @@ import type { Boot, FunctionError, Invocation, Report } from "./protocol.ts";
 type Handler = (event: unknown, context: Context) => unknown;
 
 const boot = workerData as Boot;
+const require = createRequire(import.meta.url);
 const report = (message: Report) => parentPort?.postMessage(message);
 
 try {
@@ -24,7 +26,7 @@ try {
 async function load({ codeDir, handler, preload }: Boot): Promise<Handler> {
   if (preload !== undefined) await import(preload);
   const [file = "", name = ""] = handler.split(".");
-  const module = (await import(await moduleUrl(codeDir, file))) as Record<string, unknown>;
+  const module = await loadModule(codeDir, file);
   const found = module[name];
   if (typeof found === "function") return found as Handler;
   throw Object.assign(new Error(`${handler} is undefined or not exported`), {
@@ -32,15 +34,15 @@ async function load({ codeDir, handler, preload }: Boot): Promise<Handler> {
   });
 }
 
-/** Lambda looks for these endings, in this order. */
-async function moduleUrl(codeDir: string, file: string): Promise<string> {
+/** Lambda looks for these endings, in this order; it imports an ES module and requires the others. */
+async function loadModule(codeDir: string, file: string): Promise<Record<string, unknown>> {
   for (const ending of [".js", ".mjs", ".cjs"]) {
     const path = join(codeDir, file + ending);
     const exists = await access(path).then(
       () => true,
       () => false,
     );
-    if (exists) return pathToFileURL(path).href;
+    if (exists) return ending === ".mjs" ? import(pathToFileURL(path).href) : require(path);
   }
   throw Object.assign(new Error(`Cannot find module '${file}'`), {
     name: "Runtime.ImportModuleError",
