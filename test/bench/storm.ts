@@ -4,6 +4,7 @@ import { GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { startStack } from "../../infra/local/demo/stack.ts";
 import { DEFAULT_VPC } from "../../infra/local/engines/ec2/acls.ts";
 import { pause, poll } from "../../infra/local/waiting.ts";
+import { foldWindowMs } from "../../services/blacklist/fold.ts";
 import { createDynamo } from "../../shared/aws/clients.ts";
 import { createBlocks } from "../../shared/aws/table/blocks.ts";
 import { createTargetStates } from "../../shared/aws/table/targetStates.ts";
@@ -28,6 +29,10 @@ const CONCURRENCY = 32;
 const START_MS = 90_000;
 const BLOCK_MS = 15_000;
 const DRAIN_MS = 60_000;
+/** In which equal reports of a block of this length fold. */
+const WINDOW_MS = foldWindowMs(3_600);
+/** The longest that a storm takes here. */
+const STORM_MS = 25_000;
 const FUNCTIONS = ["blacklist", "worker", "enforcer"] as const;
 const ACL_ID = DEFAULT_VPC.defaultNetworkAclId;
 
@@ -71,6 +76,7 @@ async function underStorm(stage: Stage, proxies: Proxies): Promise<Observed> {
   const detectors = createDetectors(api, detectorToken);
   try {
     const quietMs = await blockQuietly(detectors, proxies);
+    await untilWindowIsYoung();
     await proxies.reset();
     const begin = performance.now();
     const acceptedAt = await rage(detectors);
@@ -111,6 +117,15 @@ async function blockQuietly(detectors: Detectors, proxies: Proxies): Promise<num
     await pause(random.between(50, 450));
   }
   return times;
+}
+
+/**
+ * Repeats fold within windows of a minute, so a storm over two of them writes each address twice: whether
+ * it is, must not be left to chance.
+ */
+async function untilWindowIsYoung(): Promise<void> {
+  const left = WINDOW_MS - (Date.now() % WINDOW_MS);
+  if (left < STORM_MS) await pause(left);
 }
 
 /** All alerts at full speed, in random order; answers when each address was first accepted. */
