@@ -64,6 +64,8 @@ export const withdrawalsKey = (cidrText: string) => `withdrawals#${cidrText}`;
 const suspectKey = (cidrText: string) => `suspect#${cidrText}`;
 export const unblockKey = (cidrText: string) => `unblock#${cidrText}`;
 
+type Key = { readonly list: string; readonly sk: string };
+
 export function createAddresses(
   dynamo: DynamoDBDocumentClient,
   config: TableConfig,
@@ -77,8 +79,7 @@ export function createAddresses(
     dynamo.send(
       new PutCommand({ TableName: tableName, Item: { list: memory, sk, ...item }, ...condition }),
     );
-  const remove = (Key: { list: string; sk: string }) =>
-    dynamo.send(new DeleteCommand({ TableName: tableName, Key }));
+  const remove = (Key: Key) => dynamo.send(new DeleteCommand({ TableName: tableName, Key }));
 
   async function writeBlock(next: Block, before: Block | undefined): Promise<void> {
     const isNew = next.requestId !== before?.requestId;
@@ -137,24 +138,34 @@ export function createAddresses(
       );
       const current = <T extends { expiresAt: number }>(item: T | undefined) =>
         item && !isExpired(item, now) ? item : undefined;
-      const knownOf = async (cidr: string): Promise<[string, Known]> => {
-        const found = items.get(blockKey(cidr));
-        const block = readable(blockItem, found);
-        // A block that cannot be read is worth nothing, and a new one must not trip over it.
-        if (found !== undefined && block === undefined) await remove({ list, sk: blockKey(cidr) });
-        const offender = current(readable(offenderItem, items.get(offenderKey(cidr))));
-        return [
-          cidr,
-          {
-            block,
-            strikes: offender?.strikes ?? 0,
-            score: offender?.score,
-            suspect: current(readable(suspectItem, items.get(suspectKey(cidr)))),
-            unblock: current(readable(unblockItem, items.get(unblockKey(cidr)))),
-            withdrawals: current(readable(withdrawalsItem, items.get(withdrawalsKey(cidr)))),
-          },
-        ];
-      };
+      /** An item that cannot be read is worth nothing, and a new one must not trip over it. */
+      async function readOne<T>(schema: v.GenericSchema<unknown, T>, key: Key) {
+        const found = items.get(key.sk);
+        const item = readable(schema, found);
+        if (found !== undefined && item === undefined) await remove(key);
+        return item;
+      }
+      async function knownOf(cidr: string): Promise<[string, Known]> {
+        const keyOf = (sk: string) => ({ list: memory, sk });
+        const [block, offender, suspect, unblock, withdrawals] = await Promise.all([
+          readOne(blockItem, { list, sk: blockKey(cidr) }),
+          readOne(offenderItem, keyOf(offenderKey(cidr))),
+          readOne(suspectItem, keyOf(suspectKey(cidr))),
+          readOne(unblockItem, keyOf(unblockKey(cidr))),
+          readOne(withdrawalsItem, keyOf(withdrawalsKey(cidr))),
+        ]);
+        const { strikes = 0, score } = current(offender) ?? {};
+        // TTL deletes late: until then the version is needed to write over what is over.
+        const known = {
+          block,
+          strikes,
+          score,
+          suspect: suspect && (current(suspect) ?? { ...suspect, reports: {} }),
+          unblock: current(unblock),
+          withdrawals: withdrawals && (current(withdrawals) ?? { ...withdrawals, at: {} }),
+        };
+        return [cidr, known];
+      }
       return new Map(await Promise.all(cidrs.map(knownOf)));
     },
 

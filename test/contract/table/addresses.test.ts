@@ -2,7 +2,9 @@ import { describe, expect, test } from "@jest/globals";
 import { ConflictError } from "../../../shared/aws/table/items.ts";
 import type { Block } from "../../../shared/domain/block.ts";
 import { parseCidr } from "../../../shared/domain/cidr.ts";
+import { corroborate } from "../../../shared/domain/corroboration.ts";
 import { type Known, NOTHING_KNOWN } from "../../../shared/domain/decide.ts";
+import { reportOf } from "../../support/reports.ts";
 import {
   A,
   again,
@@ -182,9 +184,36 @@ describeWithTable("the addresses of a list", () => {
       expect(await table.knownOf(A)).toEqual({ ...NOTHING_KNOWN, suspect: WRITTEN });
       expect((await table.knownOf(B)).suspect).toBeUndefined();
       expect((await table.knownOf(A, NOW + 29_999)).suspect).toEqual(WRITTEN);
-      expect((await table.knownOf(A, NOW + 30_000)).suspect).toBeUndefined();
+      expect((await table.knownOf(A, NOW + 30_000)).suspect?.reports).toEqual({});
       await writeKnown(A, {}, { suspect: SUSPECT });
       expect((await table.knownOf(A)).suspect).toBeUndefined();
+    });
+
+    test("a suspect whose time is over takes a new report, though TTL has not removed it yet", async () => {
+      await writeKnown(A, { suspect: SUSPECT });
+      const later = NOW + 3_600_000;
+      const report = reportOf(A, { reportedAt: later, requestId: "r-2" });
+      const judged = corroborate((await table.knownOf(A, later)).suspect, report, {
+        threshold: 5,
+        window: 30,
+      });
+      if (!("suspect" in judged)) throw new Error("One report is enough.");
+      const before = await table.knownOf(A, later);
+      await table.addresses.write(parseCidr(A), before, { ...before, suspect: judged.suspect });
+      expect((await table.knownOf(A, later)).suspect).toMatchObject({
+        reports: { [report.detector]: { requestId: "r-2" } },
+        expiresAt: later / 1000 + 30,
+      });
+    });
+
+    test("withdrawals that are over take a new one, though TTL has not removed them yet", async () => {
+      await writeKnown(A, { withdrawals: { at: { fail2ban: NOW }, version: 0 } });
+      const later = NOW + 19 * 86_400_000;
+      const before = await table.knownOf(A, later);
+      expect(before.withdrawals?.at).toEqual({});
+      const withdrawals = { at: { crowdsec: later }, version: before.withdrawals?.version ?? 0 };
+      await table.addresses.write(parseCidr(A), before, { ...before, withdrawals });
+      expect((await table.knownOf(A, later)).withdrawals?.at).toEqual({ crowdsec: later });
     });
 
     test("a suspect that is blocked is a suspect no longer", async () => {
@@ -251,13 +280,28 @@ describeWithTable("the addresses of a list", () => {
       expect(await eventNames(3)).toEqual(["INSERT", "REMOVE", "INSERT"]);
     });
 
-    test.each(["offender", "suspect", "unblock"])(
-      "as %s is as if there were none",
+    test.each(["offender", "suspect", "unblock", "withdrawals"])(
+      "as %s is as if there were none, and stands in no new one's way",
       async (kind) => {
         const list = `${table.list}#memory`;
         await table.put({ list, sk: `${kind}#${A}`, expiresAt: "tomorrow" });
-        expect(await table.knownOf(A)).toEqual(NOTHING_KNOWN);
+        const known = await table.knownOf(A);
+        expect(known).toEqual(NOTHING_KNOWN);
         expect(table.errors).toMatchObject([{ sk: `${kind}#${A}` }]);
+
+        await table.offenders.remember({ ...blockOf(A), strikes: 3 }, 86_400);
+        const next = {
+          suspect: { reports: {}, expiresAt: NOW / 1000 + 30, version: 0 },
+          unblock: { requestedAt: NOW },
+          withdrawals: { at: { fail2ban: NOW }, version: 0 },
+        };
+        await table.addresses.write(parseCidr(A), known, { ...known, ...next });
+        expect(await table.knownOf(A)).toMatchObject({
+          strikes: 3,
+          suspect: { version: 1 },
+          unblock: next.unblock,
+          withdrawals: { at: next.withdrawals.at },
+        });
       },
     );
   });
