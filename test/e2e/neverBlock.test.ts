@@ -1,6 +1,8 @@
+import { CreateManagedPrefixListCommand } from "@aws-sdk/client-ec2";
 import { PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { eventually, startTestCloud, type TestCloud } from "./cloud.ts";
+import { operatorOf } from "./operator.ts";
 
 let cloud: TestCloud;
 beforeAll(async () => {
@@ -63,3 +65,33 @@ describe("the owner's never-block list", () => {
     expect(await denies("203.0.113.99/32")).toBe(true);
   }, 90_000);
 });
+
+test("an instance that EC2 has never shown a prefix list goes by what is recorded of it", async () => {
+  const env = { RECONCILE_SECONDS: "0" };
+  let own = await startTestCloud(env);
+  try {
+    const deniedBy = async (ip: string) => (await own.denied()).includes(`${ip}/32`);
+    const { PrefixList } = await own.ec2.send(
+      new CreateManagedPrefixListCommand({
+        ...{ PrefixListName: "partners", AddressFamily: "IPv4", MaxEntries: 5 },
+        Entries: [{ Cidr: "203.0.113.40/29" }],
+      }),
+    );
+    const id = String(PrefixList?.PrefixListId);
+    expect(await operatorOf(own, "").run("never-block", "add", id)).toMatchObject({ code: 0 });
+    await own.block({ ip: "203.0.113.200" });
+    await eventually("a converge has read it", 20, () => deniedBy("203.0.113.200"));
+
+    await own.kill();
+    own = await startTestCloud(env, own.dir);
+    const refuse = ["DescribeManagedPrefixLists", "DescribeAddresses"];
+    await own.control("ec2", {
+      refuse: refuse.map((action) => ({ action, code: "InternalError", status: 500 })),
+    });
+    await own.block({ ip: "203.0.113.210" });
+    await eventually("a new block is denied all the same", 20, () => deniedBy("203.0.113.210"));
+    expect(own.log("enforcer")).toContain(`"prefixList":"${id}"`);
+  } finally {
+    await own.stop();
+  }
+}, 180_000);
