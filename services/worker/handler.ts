@@ -76,6 +76,7 @@ export async function handler(event: SQSEvent) {
   try {
     return await processBatch(event.Records, worker, Date.now());
   } finally {
-    metrics.publishStoredMetrics();
+    // It warns of a batch that has counted nothing.
+    if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { ConflictError } from "../../shared/aws/table/items.ts";
 import type { Cidr } from "../../shared/domain/cidr.ts";
 import {
@@ -10,11 +11,17 @@ import {
   type Policy,
 } from "../../shared/domain/decide.ts";
 import { type Shift, shiftsOf } from "../../shared/domain/outstanding.ts";
-import type { EpochMillis } from "../../shared/domain/time.ts";
+import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 
-/** Tries at an address that another writer keeps changing: the other lane, or our own lost answer. */
-const MAX_TRIES = 4;
+/**
+ * Tries at an address that others keep changing. An attack that many detectors see makes as many lanes
+ * write the same addresses at once, and a batch that is handed back waits for half a minute.
+ */
+const MAX_TRIES = 16;
+
+/** The longest pause after the first try; it grows with each, and its length is random. */
+const PAUSE: Millis = 10;
 
 type Written = Omit<Decided, "next"> & { readonly shifts: readonly Shift[] };
 
@@ -65,6 +72,7 @@ async function changing<T>(
       return await change(before);
     } catch (error) {
       if (!(error instanceof ConflictError) || tries === MAX_TRIES) throw error;
+      await pause(Math.random() * PAUSE * tries);
       before = (await addresses.read([cidr.text], now)).get(cidr.text) ?? NOTHING_KNOWN;
     }
   }

@@ -278,6 +278,13 @@ function remembering(
   return Object.fromEntries([...others, [detector, withdrawnAt]]);
 }
 
+/** The same item, so that it can be written over, without the evidence that operators have undone. */
+function withoutUndone(suspect: Suspect, { undos }: Pick<Orders, "undos">): Suspect {
+  const isStanding = ({ reportedAt }: { reportedAt: EpochMillis }, detector: string) =>
+    !isUndone(undos, detector, reportedAt);
+  return withoutEvidence(suspect, isStanding) ?? { ...suspect, reports: {} };
+}
+
 function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis): Step {
   const { cidr, requestId, detector, reportedAt } = report;
   const { orders, corroboration } = policy;
@@ -303,10 +310,11 @@ function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis
   if (!isLive && report.count === 0) {
     return ignored({ kind: "stale", cidr, requestId, by: detector });
   }
+  const suspect = known.suspect && withoutUndone(known.suspect, orders);
   const judged =
     isLive || report.byOperator
       ? { reports: [report] }
-      : corroborate(known.suspect, report, corroboration);
+      : corroborate(suspect, report, corroboration);
   if ("suspect" in judged) {
     const next = { ...known, suspect: judged.suspect };
     return { next, event: { kind: "suspected", cidr, requestId, detector } };

@@ -27,11 +27,9 @@ export function shiftsOf(
   after: Block | undefined,
   now: EpochMillis,
 ): readonly Shift[] {
-  const was = before && !isExpired(before, now) ? before : undefined;
-  const shifts: Shift[] = [
-    ...(was ? [{ caller: was.begunBy, span: spanOf(was), by: -1 }] : []),
-    ...(after ? [{ caller: after.begunBy, span: spanOf(after), by: 1 }] : []),
-  ];
+  const shiftOf = (block: Block | undefined, by: number): Shift[] =>
+    block && !isExpired(block, now) ? [{ caller: block.begunBy, span: spanOf(block), by }] : [];
+  const shifts = [...shiftOf(before, -1), ...shiftOf(after, 1)];
   const [less, more] = shifts;
   const isSame = less && more && less.caller === more.caller && less.span === more.span;
   return isSame ? [] : shifts;

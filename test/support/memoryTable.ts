@@ -263,11 +263,12 @@ export function createMemoryTable() {
   function knownOf(cidr: string, now: EpochMillis): Known {
     const current = <T extends { expiresAt: number }>(item: T | undefined) =>
       item && !isExpired(item, now) ? item : undefined;
+    const suspect = table.suspects.get(cidr);
     return {
       block: table.blockItems.get(cidr),
       strikes: table.strikes.get(cidr) ?? 0,
       score: table.scores.get(cidr),
-      suspect: current(table.suspects.get(cidr)),
+      suspect: suspect && (current(suspect) ?? { ...suspect, reports: {} }),
       unblock: table.unblocks.get(cidr),
       withdrawals: table.withdrawals.get(cidr),
     };

@@ -315,6 +315,15 @@ describe("a write that fails", () => {
     });
   });
 
+  test("because many lanes report the same addresses at once loses no lane's time", async () => {
+    const lanes = Array.from({ length: 12 }, (_, lane) => `detector-${lane}`);
+    const handedBack = await Promise.all(
+      lanes.map((detector) => work([A, B, C].map((cidr) => block(cidr, { detector })))),
+    );
+    expect(handedBack.flat()).toEqual([]);
+    expect(Object.keys(worker.table.blockItems.get(C)?.reports ?? {})).toHaveLength(12);
+  });
+
   test("is handed back where that happens again and again", async () => {
     worker.table.failures.set(A, conflict());
     expect(await work([block(A), block(B)])).toEqual(["0", "1"]);

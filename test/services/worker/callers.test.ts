@@ -138,6 +138,17 @@ describe("blocks in force are counted", () => {
     expect(await outstanding("night-shift")).toBe(0);
   });
 
+  test("once it has ended no more, whatever is said of it before it is removed", async () => {
+    const seconds = 3 * 3_600;
+    await work([blockMessage(A, { seconds })]);
+    const later = NOW + seconds * 1_000 + 1;
+    const knock = { reportedAt: later, count: 0, seconds: 60 };
+    await work([blockMessage(A, knock)], later);
+    await work([blockMessage(A, { ...knock, requestId: "another" })], later);
+    const counts = worker.table.outstandingBy.get("suricata") ?? {};
+    expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBe(1);
+  });
+
   test("no longer where an operator unblocks", async () => {
     await work([blockMessage(A, { seconds: 600 })]);
     await work([unblockMessage(A, NOW + 1)], NOW + 1);

@@ -132,6 +132,28 @@ describe("the window", () => {
   });
 });
 
+describe("evidence of a detector whose reports were undone", () => {
+  const undo = () =>
+    worker.table.undos.push({ detector: "stolen", since: NOW, requestedAt: NOW + 1_000 });
+
+  test("counts no more", async () => {
+    await reports("stolen");
+    undo();
+    await reports("suricata", { at: 2_000 });
+    expect(worker.blocked()).toEqual([]);
+    await reports("elastalert", { at: 3_000 });
+    expect(reporters()).toEqual(["elastalert", "suricata"]);
+  });
+
+  test("counts where it was reported after the undo", async () => {
+    await reports("stolen");
+    undo();
+    await reports("stolen", { at: 1_500 });
+    await reports("suricata", { at: 2_000 });
+    expect(reporters()).toEqual(["stolen", "suricata"]);
+  });
+});
+
 describe("no corroboration is asked", () => {
   test("of an operator", async () => {
     await reports("night-shift", { byOperator: true, weight: 0 });
