@@ -7,7 +7,7 @@ import type { OrderBook } from "../../shared/aws/table/orders.ts";
 import type { Sources } from "../../shared/aws/table/sources.ts";
 import type { TargetStates } from "../../shared/aws/table/targetStates.ts";
 import type { Block } from "../../shared/domain/block.ts";
-import { type Cidr, contains, type Family } from "../../shared/domain/cidr.ts";
+import { type Cidr, contains, type Family, widen } from "../../shared/domain/cidr.ts";
 import type { Mode, Orders } from "../../shared/domain/orders.ts";
 import { isFor, strongestFirst, type Wanted } from "../../shared/domain/rank.ts";
 import type { EpochMillis, EpochSeconds, Millis } from "../../shared/domain/time.ts";
@@ -77,13 +77,18 @@ export type Converged = {
   readonly timesToEntry: readonly Millis[];
 };
 
-const FAMILIES = [4, 6] as const satisfies readonly Family[];
-
 /**
  * How long a plan is applied before a new one is made. Under EC2's throttle the changes of a full ACL
  * take many seconds, in which stronger blocks come and others end.
  */
 const PLAN_LIFE: Millis = 2_000;
+
+/** How often the list is read at most to fill a target, and how many times as much each time. */
+const READINGS = 3;
+const READ_ON = 8;
+
+/** Blocks of a family that are read at most: they must fit into memory. */
+const MOST_READ = 20_000;
 
 /** Refused ranges that the state names: ten thousand would not fit into the item. */
 const MAX_REFUSED = 1_000;
@@ -116,34 +121,39 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   const [state, seen, candidates, orders, sources] = await Promise.all([
     states.read(target.id, target.kind),
     target.read().catch((error: Error) => problemOf(error, target.id, log)),
-    readCandidates(enforcer, target),
+    readCandidates(enforcer, target, target.capacity.candidates),
     enforcer.orders.read(clock()),
     readSources(enforcer, target.id),
   ]);
   const mode = orders.mode ?? enforcer.mode;
   if ("problem" in seen) return unusable(enforcer, target, state, mode, candidates.blocks, seen);
 
-  const held = await readHeld(enforcer, target, state, candidates);
-  const ranked = strongestFirst(
-    [...candidates.blocks, ...held],
-    isAmong(state.held),
-    target.margin,
-  );
-  const known = await readNeverBlock(enforcer, target.id, seen);
+  const ownRanges = seen.ownRanges instanceof Error ? state.ownRanges : [...seen.ownRanges];
+  const known = await readNeverBlock(enforcer, target.id, seen.ownRanges, ownRanges);
   const neverBlock = known?.list;
   const spared = sources && [...sources, ...heldRanges(orders, clock())];
-  const ownRanges = seen.ownRanges instanceof Error ? state.ownRanges : [...seen.ownRanges];
   if (!isDeepStrictEqual(ownRanges, state.ownRanges))
     await states.writeNetwork(target.id, ownRanges);
   const before = parseRecord(target, state.record);
   const plan = (wanted: readonly Wanted[], record: Record, actual: Actual) =>
     target.plan({ wanted, record, actual, neverBlock, spared, now: clock() });
-  const planned = plan(wantedIn[mode](ranked), before, seen.actual);
   const asIf = (record: Record, now: EpochMillis) =>
     target.assumeConfirmed(record, seen.actual, now);
   const assumed = asIf(parseRecord(target, state.monitored), clock());
-  const monitored = mode === "monitor" ? plan(ranked, assumed.record, assumed.actual) : undefined;
-  const shown = monitored ?? planned;
+  const planFor = async (read: Candidates) => {
+    const held = await readHeld(enforcer, target, state, read);
+    const ranked = strongestFirst([...read.blocks, ...held], isAmong(state.held), target.margin);
+    const planned = plan(wantedIn[mode](ranked), before, seen.actual);
+    const monitored = mode === "monitor" ? plan(ranked, assumed.record, assumed.actual) : undefined;
+    return { read, ranked, planned, monitored, shown: monitored ?? planned };
+  };
+  let made = await planFor(candidates);
+  const isToFill = neverBlock !== undefined && mode !== "off";
+  for (let readings = 1; isToFill && readings < READINGS && leavesPlaces(made); readings++)
+    made = await planFor(
+      await readCandidates(enforcer, target, Math.min(MOST_READ, made.read.count * READ_ON)),
+    );
+  const { ranked, planned, monitored, shown } = made;
   report(enforcer, target, planned, monitored);
 
   const seenState: TargetState = {
@@ -177,7 +187,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
       target: target.id,
       state,
       ranked,
-      placed: covered(ranked, planned.chosen),
+      placed: holdersOf(ranked, planned.chosen),
       before: rangesIn(before),
       after: rangesIn(record),
       now: clock(),
@@ -199,23 +209,48 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
 }
 
 /** The strongest blocks that are for the target, as far as they were read. */
-type Candidates = { readonly blocks: readonly Block[]; readonly isPartial: boolean };
+type Candidates = {
+  readonly blocks: readonly Block[];
+  /** So many of each family were asked for. */
+  readonly count: number;
+  /** The families that may have more of them. */
+  readonly unread: readonly Family[];
+  readonly isPartial: boolean;
+};
 
 /** Reads them of both families. What has expired and stands before them is swept from here on. */
 async function readCandidates(
   { blocks, sweeper, clock }: Enforcer,
-  { capacity, leastSeverity }: Pick<Target<never, never, never>, "capacity" | "leastSeverity">,
+  { leastSeverity }: Pick<Target<never, never, never>, "leastSeverity">,
+  count: number,
 ): Promise<Candidates> {
-  const want = { count: capacity.candidates, leastSeverity };
-  const families = await Promise.all(
-    FAMILIES.map((family) => blocks.readStrongest(family, want, clock())),
-  );
-  sweeper.begin(families.flatMap(({ expiredFrom }) => expiredFrom));
+  const [four, six] = await Promise.all([
+    blocks.readStrongest(4, { count, leastSeverity }, clock()),
+    blocks.readStrongest(6, { count, leastSeverity }, clock()),
+  ]);
+  sweeper.begin([...four.expiredFrom, ...six.expiredFrom]);
   return {
-    blocks: families.flatMap(({ strongest }) => strongest),
-    isPartial: families.some(({ isPartial }) => isPartial),
+    blocks: [...four.strongest, ...six.strongest],
+    count,
+    unread: [
+      ...(four.strongest.length === count ? ([4] as const) : []),
+      ...(six.strongest.length === count ? ([6] as const) : []),
+    ],
+    isPartial: four.isPartial || six.isPartial,
   };
 }
+
+/**
+ * Whether places stay empty though there are weaker blocks. Protected and shadowed ones stand in the ranking
+ * like any other: where they are more than are read, all that is below them would wait.
+ */
+const leavesPlaces = ({
+  read,
+  shown,
+}: {
+  readonly read: Candidates;
+  readonly shown: Pick<TargetPlan<never, never>, "free">;
+}) => read.unread.some((family) => shown.free[family] > 0);
 
 /**
  * Blocks that hold a place but are not among the strongest that were read: they are compared all the
@@ -246,7 +281,7 @@ function heldIn(
   chosen: readonly Cidr[],
 ): string[] {
   const hasOwn = isAmong(chosen.map(({ text }) => text));
-  return covered(ranked, chosen).flatMap(({ cidr }) =>
+  return holdersOf(ranked, chosen).flatMap(({ cidr }) =>
     margin > 0 || !hasOwn(cidr) ? [cidr.text] : [],
   );
 }
@@ -275,15 +310,23 @@ function isAmong(texts: readonly string[]): (cidr: Cidr) => boolean {
   return (cidr) => set.has(cidr.text);
 }
 
-/** The never-block list as it holds for the target; undefined where it cannot be read. */
-async function readNeverBlock<Actual>(
+/**
+ * The never-block list as it holds for the target; undefined where it cannot be read.
+ *
+ * @param ownRanges those of the network as EC2 shows them, or why it does not
+ * @param lastKnown those, or what was recorded of them: the ranges of a VPC seldom change
+ */
+async function readNeverBlock(
   { neverBlock, log }: Enforcer,
   id: string,
-  { ownRanges }: Seen<Actual>,
+  ownRanges: Seen<unknown>["ownRanges"],
+  lastKnown: readonly string[],
 ): Promise<LastKnown | undefined> {
   try {
-    if (ownRanges instanceof Error) throw ownRanges;
-    return await neverBlock(ownRanges);
+    if (!(ownRanges instanceof Error)) return await neverBlock(ownRanges);
+    log.warn("The ranges of the network cannot be read", { target: id, error: ownRanges });
+    if (lastKnown.length === 0) throw ownRanges;
+    return { ...(await neverBlock(lastKnown)), isCurrent: false };
   } catch (error) {
     log.error("The never-block list cannot be read: nothing new is blocked", {
       target: id,
@@ -301,8 +344,8 @@ function parseRecord<Record>(
   return item === null ? record.empty : v.parse(record.schema, item);
 }
 
-/** The blocks that the ranges cover. */
-function covered(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
+/** The blocks that hold a place: in a range of their own, or in a merged one. */
+function holdersOf(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
   const texts = new Set(ranges.map(({ text }) => text));
   // Ranges that are no block of their own are merged ones: few.
   const own = new Set(blocks.map(({ cidr }) => cidr.text));
@@ -310,6 +353,21 @@ function covered(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
   return blocks.filter(
     ({ cidr }) => texts.has(cidr.text) || merged.some((range) => contains(range, cidr)),
   );
+}
+
+/** The blocks that the ranges cover, in a wider block's as well. */
+function covered(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
+  const texts = new Set(ranges.map(({ text }) => text));
+  const prefixesOf = (family: Family) => [
+    ...new Set(ranges.flatMap((range) => (range.family === family ? range.prefix : []))),
+  ];
+  // Few: ranges of a hundred widths are rare, and ten thousand blocks are not.
+  const prefixes = { 4: prefixesOf(4), 6: prefixesOf(6) };
+  const isWithin = ({ cidr }: Block) =>
+    prefixes[cidr.family].some(
+      (prefix) => prefix < cidr.prefix && texts.has(widen(cidr, prefix).text),
+    );
+  return blocks.filter((block) => texts.has(block.cidr.text) || isWithin(block));
 }
 
 function summarize<Record, Change extends TargetChange>(
@@ -324,7 +382,7 @@ function summarize<Record, Change extends TargetChange>(
   >,
 ): Converged {
   const denied = entries(record).map(({ cidr }) => cidr);
-  const held = covered(ranked, plan.chosen);
+  const held = holdersOf(ranked, plan.chosen);
   const ends = held.map(({ expiresAt }) => expiresAt);
   return {
     applied: applied.done.length,

@@ -81,6 +81,8 @@ export type TargetPlan<Record, Change> = {
   readonly changes: readonly Change[];
   /** The ranges that are to be denied, over all families. */
   readonly chosen: readonly Cidr[];
+  /** Places that nothing takes, which ranges of the family could have. */
+  readonly free: { readonly 4: number; readonly 6: number };
   /** Ranges that would have a place, were it not for a person's allow before it. */
   readonly shadowed: readonly Cidr[];
   /** Entries of persons where ours could be. */

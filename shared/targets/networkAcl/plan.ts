@@ -58,6 +58,8 @@ export type Plan = {
   readonly slots: Slots;
   /** In the order in which they must be applied; the families take turns, the strongest block first. */
   readonly changes: readonly Change[];
+  /** Places that nothing takes, which ranges of the family could have. */
+  readonly free: Readonly<Record<Family, number>>;
   /** Ranges that would have a place, were it not for an allow that overlaps them. */
   readonly shadowed: readonly Cidr[];
   /** Entries in our number range that are a person's. */
@@ -107,6 +109,12 @@ export function plan(input: PlanInput): Plan {
     isProtected: (cidr) => neverBlock !== undefined && protectedBy(neverBlock, cidr) !== undefined,
     now,
   });
+  const freeFor = (family: Family) => {
+    const openTo = ceilingOfAll(family, allows);
+    const numbersLeft = usable.filter((number) => number < openTo).length - chosen.length;
+    const taken = chosen.filter((range) => range.family === family).length;
+    return Math.max(0, Math.min(limits[family] - taken, numbersLeft));
+  };
   const holdings = [...owned.values()].flatMap(({ ruleNumber, there, slot, isUncertain }) => {
     const family = (there ?? slot.cidr)?.family;
     return family && (there || isUncertain)
@@ -116,6 +124,7 @@ export function plan(input: PlanInput): Plan {
   return {
     slots: placed.slots,
     changes: schedule(placed.changes, holdings, limits),
+    free: { 4: freeFor(4), 6: freeFor(6) },
     shadowed,
     foreign: inRange,
     drifted: [...owned.values()].filter((one) => one.drifted).map((one) => one.ruleNumber),
@@ -201,6 +210,12 @@ function chooseRanges(
     chosen,
     shadowed: [...inTheOpenFour, ...inTheOpenSix].filter((range) => !isChosen(range)),
   };
+}
+
+/** From this number on an allow of everything lets any address of the family in. */
+function ceilingOfAll(family: Family, allows: readonly AclEntry[]): number {
+  const ofAll = allows.filter(({ cidr }) => cidr.family === family && cidr.prefix === 0);
+  return Math.min(Number.POSITIVE_INFINITY, ...ofAll.map(({ ruleNumber }) => ruleNumber));
 }
 
 /** Whether each range finds a number of its own below its ceiling. `numbers` ascend. */

@@ -53,6 +53,7 @@ export function plan(input: PlanInput<WafRecord, ShownSets>): TargetPlan<WafReco
     record: { ours, confirmed: new Set(staying) },
     changes: plans.flatMap(({ change }) => change ?? []),
     chosen: plans.flatMap(({ chosen }) => chosen),
+    free: { 4: plans[0]?.free ?? 0, 6: plans[1]?.free ?? 0 },
     shadowed: [],
     foreign: plans.reduce((sum, { foreign }) => sum + foreign, 0),
     drifted: [...input.record.confirmed].filter((text) => !shown.has(text)).length,
@@ -102,7 +103,8 @@ function planSet(
         }
       : undefined;
   const covered = candidates.flatMap(({ cidr }) => (isForeign.has(cidr.text) ? [cidr] : []));
-  return { chosen: [...chosen, ...covered], ours, next, change, foreign: foreign.length };
+  const free = Math.max(0, MAX_ADDRESSES - foreign.length - chosen.length);
+  return { chosen: [...chosen, ...covered], free, ours, next, change, foreign: foreign.length };
 }
 
 /** What is ours once the replacements have been tried. */

@@ -712,37 +712,84 @@ describe("never-block", () => {
     expect(world.state.ownRanges).toEqual(world.vpcCidrs);
   });
 
-  describe.each<[string, (isReadable: boolean) => void]>([
-    [
-      "the list",
-      (isReadable) => {
-        world.neverBlock = isReadable ? [] : undefined;
-      },
-    ],
-    [
-      "the VPC",
-      (isReadable) => {
-        world.vpcCidrs = isReadable ? ["10.0.0.0/16"] : undefined;
-      },
-    ],
-  ])("while %s cannot be read", (_what, setReadable) => {
-    test("nothing new is blocked, what is blocked stays, and expiries still leave", async () => {
-      setReadable(true);
-      wantWith(A, 10, 60);
-      want(B);
-      await world.converge();
-      const { ownRanges } = world.state;
-      setReadable(false);
+  test("that cannot be read: nothing new is blocked, what is blocked stays, and expiries still leave", async () => {
+    wantWith(A, 10, 60);
+    want(B);
+    await world.converge();
+    world.neverBlock = undefined;
+    want(C);
+    world.now += 60_000;
+    expect(await world.converge()).toMatchObject({ isNeverBlockReadable: false, waiting: 1 });
+    expect(world.denied()).toEqual([B]);
+    world.neverBlock = [];
+    expect(await world.converge()).toMatchObject({ isNeverBlockReadable: true, waiting: 0 });
+    expect(world.denied()).toEqual([B, C]);
+  });
+
+  describe("while EC2 does not show the VPC", () => {
+    test("its ranges are what they were, and new blocks are denied", async () => {
+      world.vpcCidrs = ["203.0.113.0/29"];
       want(C);
-      world.now += 60_000;
+      await world.converge();
+      world.vpcCidrs = undefined;
+      want(A, D);
+      expect(await world.converge()).toMatchObject({ isNeverBlockReadable: false, enforced: 2 });
+      expect(world.denied()).toEqual([C, D].toSorted());
+      expect(world.state.ownRanges).toEqual(["203.0.113.0/29"]);
+    });
+
+    test("and never has: nothing is blocked until it does", async () => {
+      world.vpcCidrs = undefined;
+      want(A);
       expect(await world.converge()).toMatchObject({ isNeverBlockReadable: false, waiting: 1 });
-      expect(world.denied()).toEqual([B]);
-      expect(world.state.ownRanges).toEqual(ownRanges);
-      setReadable(true);
-      expect(await world.converge()).toMatchObject({ isNeverBlockReadable: true, waiting: 0 });
-      expect(world.denied()).toEqual([B, C]);
+      world.vpcCidrs = ["10.0.0.0/16"];
+      expect(await world.converge()).toMatchObject({ isNeverBlockReadable: true, enforced: 1 });
     });
   });
+});
+
+describe("more of the strongest than are read may have no place", () => {
+  /** Twice as many as one reading finds, in a range of their own. */
+  const inTheWay = Array.from({ length: 50 }, (_, index) => `198.51.100.${2 * index}/32`);
+  beforeEach(() => {
+    for (const cidr of inTheWay) wantWith(cidr, 9);
+    want(A, B, C, D, E);
+  });
+
+  test("because they are on the never-block list: the places are the others'", async () => {
+    await world.converge();
+    expect(world.denied()).not.toContain(E);
+    world.neverBlock = protectAll(["198.51.100.0/24"]);
+    expect(await world.converge()).toMatchObject({ enforced: 5 });
+    expect(world.denied()).toEqual([A, B, C, D, E].toSorted());
+  });
+
+  test("because a person's allow shadows them: the places are the others'", async () => {
+    world.acl.ingress.set(1, { cidr: "198.51.100.0/24", kind: "allow", isPersons: true });
+    expect(await world.converge()).toMatchObject({ enforced: 5, shadowed: 3 });
+    expect(world.denied()).toEqual([A, B, C, D, E].toSorted());
+  });
+
+  test("and some of them still find one below the allow", async () => {
+    world.acl.ingress.set(3, { cidr: "198.51.100.0/24", kind: "allow", isPersons: true });
+    expect(await world.converge()).toMatchObject({ enforced: 5 });
+    expect(world.denied().filter((cidr) => inTheWay.includes(cidr))).toHaveLength(2);
+  });
+});
+
+test("a list without end of protected blocks is not read to its end", async () => {
+  for (let index = 0; index < 3_000; index++)
+    wantWith(`198.18.${index >> 7}.${2 * (index & 127)}/32`, 9);
+  want(A);
+  world.neverBlock = protectAll(["198.18.0.0/15"]);
+  const { readStrongest } = world.table.blocks;
+  let most = 0;
+  world.table.blocks.readStrongest = async (family, wanted, now) => {
+    most = Math.max(most, wanted.count);
+    return readStrongest(family, wanted, now);
+  };
+  await world.converge();
+  expect(most).toBe(5 * 5 * 64);
 });
 
 describe("the record", () => {
@@ -789,6 +836,12 @@ describe("what is reported", () => {
     expect(await world.converge()).toMatchObject({ enforced: 3, waiting: 2 });
     expect(world.denied()).toEqual([V6, "203.0.113.0/31", C].toSorted());
     expect(world.state.waiting).toBe(2);
+  });
+
+  test("not those that the entry of a wider block covers", async () => {
+    world.limit = 1;
+    want("203.0.113.0/24", A, B, "2001:db8::/56", V6);
+    expect(await world.converge()).toMatchObject({ enforced: 2, waiting: 0 });
   });
 
   test("what a person changed of ours, which is repaired, and what a person put beside it", async () => {

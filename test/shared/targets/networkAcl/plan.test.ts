@@ -60,7 +60,12 @@ const holding = (...cidrs: string[]) => ({
   slots: Object.fromEntries(cidrs.map((cidr, index) => [index + 1, settled(cidr)])),
   actual: cidrs.map((cidr, index) => deny(index + 1, cidr)),
 });
-const planned = (change: Partial<PlanInput>) => plan(inputOf(change));
+/** The plan, but for the places that it leaves free. */
+const planned = (change: Partial<PlanInput>) => {
+  const { free: _, ...rest } = plan(inputOf(change));
+  return rest;
+};
+const freeIn = (change: Partial<PlanInput>) => plan(inputOf(change)).free;
 const changesOf = (change: Partial<PlanInput>) => planned(change).changes;
 
 const create = (ruleNumber: number, cidr: string): Change => ({
@@ -84,6 +89,17 @@ const remove = (ruleNumber: number, before: string, needs: number[] = []): Chang
   needs,
 });
 const NOTHING = { shadowed: [], foreign: [], drifted: [] };
+
+describe("free places", () => {
+  test.each<[string, Partial<PlanInput>, { 4: number; 6: number }]>([
+    ["are what the limits leave", { wanted: wants(A, B, V6) }, { 4: 3, 6: 4 }],
+    ["need numbers", { wanted: wants(A), numbers: { first: 1, last: 3 } }, { 4: 2, 6: 2 }],
+    ["lie before an allow of everything", { actual: [allow(2, "0.0.0.0/0")] }, { 4: 1, 6: 5 }],
+    ["lie behind an allow of something", { actual: [allow(2, "10.0.0.0/8")] }, { 4: 5, 6: 5 }],
+  ])("%s", (_what, change, free) => {
+    expect(freeIn(change)).toEqual(free);
+  });
+});
 
 describe("the table of cases", () => {
   test("ours, the same range there: nothing", () => {
