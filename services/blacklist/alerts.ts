@@ -1,9 +1,11 @@
 import {
   type Detector,
   type Finding,
+  MAX_FINDINGS,
   type Misunderstanding,
   NotUnderstoodError,
   type Options,
+  tried,
 } from "../../shared/detectors/detector.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { detectors } from "./detectors/index.ts";
@@ -11,9 +13,6 @@ import { badRequest, Refusal } from "./errors.ts";
 import type { Answer } from "./http.ts";
 import { type Said, takeAll } from "./intake.ts";
 import { termsOfFinding } from "./judge.ts";
-
-/** Addresses that one request may name, in whatever documents. */
-const MAX_FINDINGS = 10_000;
 
 /** The detector that a path names. @throws Refusal 404 */
 export function detectorNamed(name: string | undefined): Detector {
@@ -26,7 +25,7 @@ export function detectorNamed(name: string | undefined): Detector {
  * Takes a detector's own words: each document is taken apart by itself, and each address in it judged by
  * itself. One that is not understood is answered as a refused one.
  *
- * @throws Refusal 400 where nothing is understood, and as `takeAll`
+ * @throws Refusal 400 where too much is said, and as `takeAll`
  */
 export async function takeAlerts(
   detector: Detector,
@@ -35,28 +34,31 @@ export async function takeAlerts(
   request: Request,
   blacklist: Blacklist,
 ): Promise<Answer> {
-  const findings = documents.flatMap((document) => findingsIn(detector, document, options));
-  if (findings.length > MAX_FINDINGS) {
-    throw badRequest("too_many", `One request may name ${MAX_FINDINGS} addresses at most.`);
-  }
   return takeAll(
-    findings.map((finding) => saidBy(finding, blacklist)),
+    findingsIn(detector, documents, options).map((finding) => saidBy(finding, blacklist)),
     request,
     blacklist,
   );
 }
 
+/** What all documents say. @throws Refusal 400 as soon as that is too much */
 function findingsIn(
   detector: Detector,
-  document: unknown,
+  documents: readonly unknown[],
   options: Options,
 ): readonly (Finding | Misunderstanding)[] {
-  try {
-    return detector.findings(document, options);
-  } catch (error) {
-    if (!(error instanceof NotUnderstoodError)) throw error;
-    return [{ notUnderstood: error.message }];
+  const said: (Finding | Misunderstanding)[] = [];
+  let looked = 0;
+  for (const document of documents) {
+    const found = tried(() => detector.findings(document, options));
+    looked += found instanceof NotUnderstoodError ? found.parts : found.length;
+    if (looked > MAX_FINDINGS) {
+      throw badRequest("too_many", `One request may name ${MAX_FINDINGS} addresses at most.`);
+    }
+    if (found instanceof NotUnderstoodError) said.push({ notUnderstood: found.message });
+    else said.push(...found);
   }
+  return said;
 }
 
 function saidBy(finding: Finding | Misunderstanding, blacklist: Blacklist): Said {

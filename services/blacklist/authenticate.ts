@@ -7,7 +7,7 @@ import { type EpochMillis, isExpired } from "../../shared/domain/time.ts";
 import type { Measure } from "./blacklist.ts";
 import { bytesOf, checkSize, KNOWN_CALLER, parseBody, UNKNOWN_CALLER } from "./body.ts";
 import { documentsOf } from "./documents.ts";
-import { forbidden, forbiddenSource, Refusal, unauthorized, unavailable } from "./errors.ts";
+import { forbidden, forbiddenSource, type Refusal, unauthorized, unavailable } from "./errors.ts";
 import { allFields, type Fields, queryFields } from "./request.ts";
 import { isSigned, signerOf } from "./signature.ts";
 
@@ -20,11 +20,17 @@ export type Access = {
   readonly hasDocuments?: boolean;
 };
 
-export type Authenticated = {
+/** What a request says. */
+export type Content = {
   readonly fields: Fields;
-  readonly caller: Caller;
   /** What a body of the detector's own holds; none elsewhere. */
   readonly documents: readonly unknown[];
+};
+
+export type Authenticated = {
+  readonly caller: Caller;
+  /** @throws Refusal 400, 413, 415: it is this caller's then. */
+  readonly read: () => Promise<Content>;
 };
 
 /**
@@ -37,7 +43,7 @@ export type Authenticated = {
  *   strings end up in logs;
  * - `accessToken` in the body, for detectors.
  *
- * All but the last are checked before the body is even parsed.
+ * All but the last are checked before the body is even parsed, which `read` does.
  *
  * @throws Refusal 400, 401, 403, 413, 415, 503
  */
@@ -55,16 +61,13 @@ export async function authenticate(
       throw unavailable("Tokens cannot be checked now.", cause);
     });
   const welcome = (caller: Caller | undefined) => admitted(caller, access.role, source, now);
-  const known = async (caller: Caller): Promise<Authenticated> => {
-    return naming(caller, async () => {
-      if (access.hasDocuments) {
-        const { "content-encoding": encoding } = event.headers;
-        const documents = await documentsOf(bytesOf(event), encoding);
-        return { caller, fields: query, documents };
-      }
-      checkSize(event, KNOWN_CALLER);
-      return { caller, fields: allFields(query, await parseBody(event)), documents: [] };
-    });
+  const read = async (): Promise<Content> => {
+    if (access.hasDocuments) {
+      const { "content-encoding": encoding } = event.headers;
+      return { fields: query, documents: await documentsOf(bytesOf(event), encoding) };
+    }
+    checkSize(event, KNOWN_CALLER);
+    return { fields: allFields(query, await parseBody(event)), documents: [] };
   };
 
   const query = queryFields(event);
@@ -72,22 +75,22 @@ export async function authenticate(
   if (authorization !== undefined) {
     const token = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
     if (!token) throw unauthorized();
-    return known(welcome(await lookUp(tokens.callerOf(token))));
+    return { caller: welcome(await lookUp(tokens.callerOf(token))), read };
   }
   if (isSigned(event)) {
     checkSize(event, UNKNOWN_CALLER);
-    return known(welcome(await lookUp(signerOf(event, tokens, now))));
+    return { caller: welcome(await lookUp(signerOf(event, tokens, now))), read };
   }
   if (typeof query.accessToken === "string") {
     if (!access.isTokenInQuery) throw unauthorized();
-    return known(welcome(detector(await lookUp(tokens.callerOf(query.accessToken)))));
+    return { caller: welcome(detector(await lookUp(tokens.callerOf(query.accessToken)))), read };
   }
   if (!event.body || access.hasDocuments) throw unauthorized();
   checkSize(event, UNKNOWN_CALLER);
   const fields = allFields(query, await parseBody(event));
   if (typeof fields.accessToken !== "string") throw unauthorized();
   const caller = welcome(detector(await lookUp(tokens.callerOf(fields.accessToken))));
-  return { caller, fields, documents: [] };
+  return { caller, read: async () => ({ fields, documents: [] }) };
 }
 
 /** Other callers' tokens may be in the header only: they are worth more. */
@@ -104,14 +107,4 @@ function admitted(caller: Caller | undefined, role: Role, source: Cidr, now: Epo
   if (!isWelcome(caller, source, now)) throw refuse(forbiddenSource());
   if (!may(caller, role)) throw refuse(forbidden(role));
   return caller;
-}
-
-/** Runs what may refuse the request of a caller that is known. */
-export async function naming<T>({ name }: Caller, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    if (error instanceof Refusal) error.caller = name;
-    throw error;
-  }
 }

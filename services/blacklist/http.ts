@@ -5,10 +5,9 @@ import { type Origin, QueueUnavailableError } from "../../shared/aws/queue.ts";
 import type { LastRefusal, Seen } from "../../shared/aws/table/activity.ts";
 import type { Tokens } from "../../shared/aws/tokens.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
-import { type Access, authenticate, naming } from "./authenticate.ts";
+import { type Access, authenticate, type Content } from "./authenticate.ts";
 import type { Blacklist, Metric, Request } from "./blacklist.ts";
 import { Refusal, unavailable } from "./errors.ts";
-import type { Fields } from "./request.ts";
 
 /** What a route answers. */
 export type Answer = {
@@ -20,9 +19,7 @@ export type Answer = {
 };
 
 /** A call of a caller that is recognised. */
-export type Call = {
-  readonly fields: Fields;
-  readonly documents: readonly unknown[];
+export type Call = Content & {
   readonly request: Request;
   /** The part of the path that its pattern leaves open. */
   readonly detector: string | undefined;
@@ -41,22 +38,17 @@ export function authenticated(
     const origin = originOf(event);
     const { sourceIp } = origin;
     const source = sources.addressOf(sourceIp);
-    const { fields, documents, caller } = await authenticate(
-      event,
-      access,
-      { tokens, measure },
-      source,
-      now,
-    );
+    const { caller, read } = await authenticate(event, access, { tokens, measure }, source, now);
     const trace = { ...origin, caller: caller.name };
     const noted = sources.note(sourceIp, now);
     const request = { caller, source, now, origin, trace };
     const detector = event.pathParameters?.detector;
     try {
-      const answer = await naming(caller, () => handle({ fields, documents, request, detector }));
+      const answer = await handle({ ...(await read()), request, detector });
       if (answer.seen) await activity.saw(caller.name, answer.seen, now);
       return shape(answer);
     } catch (error) {
+      if (error instanceof Refusal) error.caller = caller.name;
       if (access.role === "detector") await activity.saw(caller.name, refusedFor(error, now), now);
       throw error;
     } finally {

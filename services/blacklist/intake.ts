@@ -64,9 +64,10 @@ export async function takeOne(said: Said, request: Request, blacklist: Blacklist
 /**
  * Takes what is said of many addresses. Each is judged by itself, so that one bad address does not cost
  * the others: the answer is 2xx as soon as one could be taken, and names what became of each, in the order
- * of the request.
+ * of the request. It is 503 where the queue took nothing of what it was sent: whoever hears 202 does not
+ * report again, and what folds does so once more, at no cost.
  *
- * @throws Refusal where the queue took none of the good ones
+ * @throws Refusal
  */
 export async function takeAll(
   said: readonly Said[],
@@ -82,43 +83,46 @@ export async function takeAll(
   }
   const answers = await fold.sendAll(fresh, orders, laneOf(request.caller));
   const sent = new Map(fresh.map((message, index) => [message, answers[index]]));
-  const taken = answers.flatMap((answer) => answer ?? []);
-  const untaken = fresh.filter((message) => sent.get(message) === undefined);
-  if (untaken.length > 0) {
-    giveBack(untaken, request, blacklist);
-    const isAny = decided.some(({ kind }) => kind === "folded") || taken.length > 0;
-    if (!isAny) throw unavailable("The queue cannot take it now.");
-    log.error("The queue did not take all addresses", { untaken: untaken.length });
-  }
-  const results = decided.map((one): Outcome => {
-    if (one.kind === "refused") return refused(one.ip, one.refusal);
-    if (one.kind === "ignored") return ignored(one, request);
-    const message = one.kind === "folded" ? one.message : sent.get(one.message);
-    return message
-      ? queued(message)
-      : refused(one.message.cidr.text, unavailable("The queue cannot take it now."));
+  const done = decided.map((one): Decided => {
+    if (one.kind !== "fresh") return one;
+    const message = sent.get(one.message);
+    if (message) return { kind: "fresh", message };
+    return { kind: "refused", ip: one.message.cidr.text, refusal: queueDown() };
   });
-  return answerAll(decided, results, request, blacklist);
+  const answer = answerAll(done, request, blacklist);
+  const untaken = fresh.filter((message) => sent.get(message) === undefined);
+  if (untaken.length === 0) return answer;
+  giveBack(untaken, request, blacklist);
+  log.error("The queue did not take all addresses", { untaken: untaken.length });
+  if (untaken.length < fresh.length) return answer;
+  const { status, code, message, headers } = queueDown();
+  return { ...answer, status, headers, body: { error: { code, message } } };
 }
+
+const queueDown = () => unavailable("The queue cannot take it now.");
 
 /** The answer to many: 2xx where anything could be taken, else why not. */
 function answerAll(
   decided: readonly Decided[],
-  results: readonly Outcome[],
-  { trace, now }: Request,
-  { refusals: refused, measure }: Blacklist,
+  request: Request,
+  { refusals: noted, measure }: Blacklist,
 ): Answer {
+  const { trace, now } = request;
+  const results = decided.map((one): Outcome => {
+    if (one.kind === "refused") return refused(one.ip, one.refusal);
+    return one.kind === "ignored" ? ignored(one, request) : queued(one.message);
+  });
   const refusals = decided.flatMap((one) => (one.kind === "refused" ? [one.refusal] : []));
   const spent = refusals.find(({ status }) => status !== 400);
   if (refusals.length > 0) {
     const codes = Object.groupBy(refusals, ({ code }) => code);
     const counts = Object.entries(codes).map(([code, all]) => [code, all?.length]);
-    refused.note(Object.keys(codes).toSorted().join(), {
+    noted.note(Object.keys(codes).toSorted().join(), {
       ...trace,
       codes: Object.fromEntries(counts),
     });
   }
-  if (spent?.status === 429) measure("OverBudget");
+  if (refusals.some(({ status }) => status === 429)) measure("OverBudget");
   const why = spent ?? refusals[0];
   const seen: Seen = {
     accepted: results.filter(({ status }) => status !== "refused").length,

@@ -187,7 +187,8 @@ const wireOf = (message: QueueMessage) =>
 
 /**
  * The message group. Each detector's messages have one of their own, and with several shards one for each
- * shard of the addresses, so that a flood of one detector holds up no other; operators share one.
+ * shard of the addresses, so that a flood of one detector holds up no other; operators share one, after a
+ * colon, which no caller's name may hold.
  */
 export function groupOf(
   message: QueueMessage,
@@ -195,7 +196,7 @@ export function groupOf(
   { list, shards }: Pick<QueueConfig, "list" | "shards">,
 ): string {
   if (lane === "operators" || !("detector" in message) || message.kind === "undo")
-    return `${list}.operators`;
+    return `${list}:operators`;
   const group = `${list}.${message.detector}`;
   if (shards === 1) return group;
   return `${group}.${hash("sha256", message.cidr.text, "buffer").readUInt32BE() % shards}`;

@@ -18,6 +18,9 @@ export type Finding = {
   readonly reason?: string;
 };
 
+/** Addresses that one request may name, in whatever documents; no more than that is taken apart. */
+export const MAX_FINDINGS = 10_000;
+
 /** Why one part of a group says nothing: the others count all the same. */
 export type Misunderstanding = { readonly notUnderstood: string };
 
@@ -40,6 +43,13 @@ export type Detector = {
  */
 export class NotUnderstoodError extends Error {
   override readonly name = "NotUnderstoodError";
+  /** How much was looked at to find that out. */
+  readonly parts: number;
+
+  constructor(message: string, parts = 1) {
+    super(message);
+    this.parts = parts;
+  }
 }
 
 type Schema = v.GenericSchema<unknown, unknown>;
@@ -96,7 +106,7 @@ export function understand<S extends Schema>(
 /**
  * Takes each part of a group by itself: a bad one must not cost the others.
  *
- * @throws NotUnderstoodError where none of them is understood
+ * @throws NotUnderstoodError where none of them is understood, or as soon as they say more than may be
  */
 export function ofEach<S extends Schema>(
   group: readonly unknown[],
@@ -104,23 +114,46 @@ export function ofEach<S extends Schema>(
   schema: S,
   findings: (part: v.InferOutput<S>, path: string) => readonly (Finding | Misunderstanding)[],
 ): readonly (Finding | Misunderstanding)[] {
-  const parts = group.map((part, index) => {
+  const said: (Finding | Misunderstanding)[] = [];
+  let first: NotUnderstoodError | undefined;
+  let isUnderstood = false;
+  let looked = 0;
+  for (const [index, part] of group.entries()) {
     const place = `${path}.${index}`;
-    try {
-      return findings(understand(schema, part, place), place);
-    } catch (error) {
-      if (!(error instanceof NotUnderstoodError)) throw error;
-      return error;
+    const found = tried(() => findings(understand(schema, part, place), place));
+    looked += found instanceof NotUnderstoodError ? found.parts : found.length;
+    // A bad part costs a thousand times the byte or two that it is sent in.
+    if (looked > MAX_FINDINGS) throw tooMany(path, looked);
+    if (found instanceof NotUnderstoodError) {
+      first ??= found;
+      said.push({ notUnderstood: found.message });
+    } else {
+      isUnderstood = true;
+      said.push(...found);
     }
-  });
-  const [first] = parts;
-  if (first instanceof NotUnderstoodError && parts.every((part) => part instanceof Error)) {
-    throw first;
   }
-  return parts.flatMap((part) =>
-    part instanceof NotUnderstoodError ? [{ notUnderstood: part.message }] : part,
-  );
+  if (first && !isUnderstood) throw new NotUnderstoodError(first.message, looked);
+  return said;
 }
+
+/** What is found, or why that is not understood. */
+export function tried<T>(find: () => T): T | NotUnderstoodError {
+  try {
+    return find();
+  } catch (error) {
+    if (!(error instanceof NotUnderstoodError)) throw error;
+    return error;
+  }
+}
+
+/** The list, which says no more than may be. @throws NotUnderstoodError */
+export function bounded<T>(list: readonly T[], path: string): readonly T[] {
+  if (list.length > MAX_FINDINGS) throw tooMany(path, list.length);
+  return list;
+}
+
+const tooMany = (path: string, parts: number) =>
+  new NotUnderstoodError(`${path}: more than ${MAX_FINDINGS} were found.`, parts);
 
 function understandOptions(schema: v.GenericSchema, options: Options): unknown {
   const { success, output, issues } = v.safeParse(schema, options);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import * as v from "valibot";
 import { startTestEngines } from "../../infra/local/test/support/fixtures.ts";
 import { createFold } from "../../services/blacklist/fold.ts";
+import { callerName } from "../../shared/aws/callers.ts";
 import { createDeadLetters } from "../../shared/aws/deadLetters.ts";
 import {
   type BlockMessage,
@@ -127,7 +128,7 @@ describe("createQueue", () => {
     await queueOf().send(undo, "undo-1", "operators");
     const [received] = await receive();
     expect(v.parse(messageSchema, JSON.parse(received?.Body ?? ""))).toEqual(undo);
-    expect(received?.Attributes?.MessageGroupId).toBe(`${LIST}.operators`);
+    expect(received?.Attributes?.MessageGroupId).toBe(`${LIST}:operators`);
   });
 
   test("an operator's message is given out while a detector's are being worked on", async () => {
@@ -139,7 +140,7 @@ describe("createQueue", () => {
     const groups = [...(await receive()), ...(await receive())].map(
       ({ Attributes }) => Attributes?.MessageGroupId,
     );
-    expect(groups.toSorted()).toEqual([`${LIST}.falco`, `${LIST}.operators`]);
+    expect(groups.toSorted()).toEqual([`${LIST}.falco`, `${LIST}:operators`]);
   });
 
   test.each<[string, object]>([
@@ -375,6 +376,17 @@ describe("groupOf", () => {
   test.each([1, 5])("is the operators' for whatever they say, with %i shards", (shards) => {
     const config = { list: LIST, shards };
     for (const message of [blockOf(address(1)), unblockOf(address(1), "unblock-1")])
-      expect(groupOf(message, "operators", config)).toBe(`${LIST}.operators`);
+      expect(groupOf(message, "operators", config)).toBe(`${LIST}:operators`);
+  });
+
+  test("is the operators' for no detector, whatever it is called", () => {
+    const config = { list: LIST, shards: 1 };
+    const operators = groupOf(unblockOf(address(1), "unblock-1"), "operators", config);
+    for (const name of ["operators", ".operators", operators.slice(LIST.length + 1)]) {
+      expect(v.is(callerName, name)).toBe(true);
+      for (const shards of [1, 5]) expect(groupIn(shards, 1, name)).not.toBe(operators);
+    }
+    // A caller's group goes on with a dot and its name.
+    expect(v.is(callerName, operators.replace(`${LIST}.`, ""))).toBe(false);
   });
 });

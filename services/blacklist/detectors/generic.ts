@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import {
+  bounded,
   createDetector,
   NotUnderstoodError,
   understand,
@@ -50,7 +51,8 @@ export const generic = createDetector({
       throw new NotUnderstoodError(`${options.ip.join(".")} was looked for and not found.`);
     }
     // Loops of Mustache leave empty ones behind.
-    const ips = (Array.isArray(found) ? found : [found]).filter((ip) => ip !== "");
+    const all = (Array.isArray(found) ? found : [found]).filter((ip) => ip !== "");
+    const ips = bounded(all, options.ip.join("."));
     const over = at(options.withdraw);
     if (OVER.has(typeof over === "string" ? over.toLowerCase() : over)) {
       return ips.map((ip) => ({ ip, withdraws: true }));

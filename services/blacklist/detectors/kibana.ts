@@ -1,5 +1,10 @@
 import * as v from "valibot";
-import { createDetector, NotUnderstoodError, ofEach } from "../../../shared/detectors/detector.ts";
+import {
+  bounded,
+  createDetector,
+  NotUnderstoodError,
+  ofEach,
+} from "../../../shared/detectors/detector.ts";
 import { fieldOf, firstText, known, severityOf } from "../../../shared/detectors/values.ts";
 
 /**
@@ -18,7 +23,7 @@ export const kibana = createDetector({
       const severity = severityOf(fieldOf(alert, "kibana.alert.severity"));
       const reason = firstText(rule, fieldOf(alert, "kibana.alert.rule.name")) ?? "Kibana";
       // A field of Elastic's may hold one value or a list.
-      const ips = Array.isArray(found) ? found : [found];
+      const ips = bounded(Array.isArray(found) ? found : [found], `${place}.source.ip`);
       return ips.map((ip) => ({ ip, ...known({ severity }), reason }));
     }),
 });

@@ -1,5 +1,8 @@
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "@jest/globals";
+import * as v from "valibot";
+import { takeAlerts } from "../../../services/blacklist/alerts.ts";
+import { createDetector, MAX_FINDINGS, ofEach } from "../../../shared/detectors/detector.ts";
 import { bearer, type Call, startEndpoint } from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
 import { callerListOf, DETECTOR_TOKEN, READER_TOKEN } from "../../support/tokens.ts";
@@ -162,6 +165,50 @@ describe("nothing is taken", () => {
     const answer = await post(path, body, call);
     expect([answer.status, answer.body.error.code]).toEqual([status, code]);
     expect(endpoint.messages()).toEqual([]);
+  });
+
+  // What a body of 6 MB may hold, and the gateway takes packed in a few kilobytes.
+  const zeros = (count: number) => Array(count).fill(0);
+  test.each<[string, string, unknown]>([
+    ["a group of a million that are not understood", "alertmanager", { alerts: zeros(1_000_000) }],
+    ["groups of them", "alertmanager", Array(2_000).fill({ alerts: zeros(500) })],
+    [
+      "a group of good and bad ones",
+      "alertmanager",
+      { alerts: [alertOf("203.0.113.1"), ...zeros(MAX_FINDINGS)] },
+    ],
+    ["more addresses than a request may name", "generic?ip=/ip", { ip: zeros(MAX_FINDINGS + 1) }],
+    ["a million in one alert", "kibana", { alerts: [{ "source.ip": zeros(1_000_000) }] }],
+  ])("of too many: %s", async (_what, detector, document) => {
+    const { status, body } = await post(
+      `/alerts/${detector}`,
+      gzipSync(JSON.stringify(document)).toString("base64"),
+      { isBase64Encoded: true, headers: { "content-encoding": "gzip" } },
+    );
+    expect([status, body]).toEqual([
+      400,
+      { error: { code: "too_many", message: "One request may name 10000 addresses at most." } },
+    ]);
+    expect(endpoint.messages()).toEqual([]);
+  });
+
+  test.each([
+    [1, 100 * MAX_FINDINGS],
+    [1_000, 1_000],
+    [10_000, 100],
+  ])("of too many, of which no more are looked at: %d groups of %d", async (groups, parts) => {
+    let looked = 0;
+    const bad = v.custom<never>(() => ++looked < 0);
+    const detector = createDetector({
+      name: "counted",
+      document: v.array(v.unknown()),
+      findings: (document) => ofEach(document, "alerts", bad, () => []),
+    });
+    const documents = Array(groups).fill(zeros(parts));
+    await expect(
+      takeAlerts(detector, documents, {}, undefined as never, undefined as never),
+    ).rejects.toMatchObject({ code: "too_many" });
+    expect(looked).toBeLessThanOrEqual(MAX_FINDINGS + 1_000);
   });
 
   test("by another method: 405 says which", async () => {

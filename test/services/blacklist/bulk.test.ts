@@ -1,10 +1,14 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { describe, expect, jest, test } from "@jest/globals";
 import { PROTECTED } from "../../../services/blacklist/intake.ts";
-import { queueDown, startEndpoint } from "../../support/endpoint.ts";
+import { bearer, queueDown, startEndpoint } from "../../support/endpoint.ts";
+import { NOW } from "../../support/reports.ts";
+import { READER_TOKEN } from "../../support/tokens.ts";
 
 // Up to 100 addresses in one request, each judged by itself.
 
+const seenOf = async (endpoint: ReturnType<typeof startEndpoint>) =>
+  (await endpoint.call("GET", "/detectors", { headers: bearer(READER_TOKEN) })).body.detectors[0];
 const cidrs = (messages: readonly { readonly cidr: string }[]) => messages.map(({ cidr }) => cidr);
 
 describe("many addresses in one request", () => {
@@ -70,6 +74,46 @@ describe("many addresses in one request", () => {
       { status: "refused", ip: "203.0.113.2/32", error: { code: "unavailable" } },
     ]);
     expect(told).toHaveBeenCalledWith(expect.any(String), { untaken: 1 });
+    expect(await seenOf(endpoint)).toMatchObject({
+      ...{ accepted: 1, refused: 1, lastRefusal: { code: "unavailable", at: NOW } },
+    });
+  });
+
+  // A retry costs those nothing that fold, and 202 would lose the others with most detectors.
+  test.each([
+    ["fold", "203.0.113.1"],
+    ["are ignored", "10.0.0.1"],
+    ["are no addresses", "nonsense"],
+  ])(
+    "are answered 503 where the queue takes none of the new ones, and the rest %s",
+    async (_what, ip) => {
+      const endpoint = startEndpoint();
+      await endpoint.report({ ip: "203.0.113.1" });
+      endpoint.queue.failure = queueDown();
+      const ips = [ip, "203.0.113.2", "203.0.113.3"];
+      const { status, headers, body } = await endpoint.report({ ips });
+      expect([status, headers["retry-after"], body]).toEqual([
+        503,
+        "2",
+        { error: { code: "unavailable", message: expect.stringMatching(/Nothing was accepted/) } },
+      ]);
+      const refused = ip === "nonsense" ? 3 : 2;
+      expect(await seenOf(endpoint)).toMatchObject({
+        ...{ accepted: 4 - refused, refused, lastRefusal: { code: "unavailable", at: NOW } },
+      });
+      endpoint.queue.failure = undefined;
+      expect((await endpoint.report({ ips })).status).toBe(202);
+      expect(cidrs(endpoint.messages())).toEqual([
+        ...["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"],
+      ]);
+    },
+  );
+
+  test("that all fold are taken while the queue is down", async () => {
+    const endpoint = startEndpoint();
+    await endpoint.report({ ip: "203.0.113.1" });
+    endpoint.queue.failure = queueDown();
+    expect((await endpoint.report({ ips: ["203.0.113.1"] })).status).toBe(202);
   });
 
   test.each([

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import { bearer, startEndpoint } from "../../support/endpoint.ts";
+import { bearer, type Call, json, SOURCE_IP, startEndpoint } from "../../support/endpoint.ts";
 import { NOW } from "../../support/reports.ts";
 import { DETECTOR_TOKEN, OPERATOR_TOKEN, READER_TOKEN } from "../../support/tokens.ts";
 
@@ -47,6 +47,48 @@ describe("the detectors", () => {
       message: expect.stringMatching(/alerts/),
     });
     expect(JSON.stringify(lastRefusal)).not.toContain("hush");
+  });
+
+  test.each<[string, string, Call, string]>([
+    ["broken JSON", "/blacklistip", { headers: json, body: "{" }, "invalid_json"],
+    ["a list", "/blacklistip", { headers: json, body: "[]" }, "invalid_body"],
+    ["some other type", "/blacklistip", { body: "ip=203.0.113.1" }, "unsupported_media_type"],
+    ["too large", "/blacklistip", { headers: json, body: " ".repeat(1_000_000) }, "too_large"],
+    ["no JSON", "/alerts/fail2ban", { body: "ip=203.0.113.1" }, "invalid_json"],
+    [
+      "no gzip",
+      "/alerts/fail2ban",
+      { headers: { "content-encoding": "gzip" }, body: "{}" },
+      "invalid_gzip",
+    ],
+    [
+      "packed in another way",
+      "/alerts/fail2ban",
+      { headers: { "content-encoding": "br" }, body: "{}" },
+      "unsupported_media_type",
+    ],
+  ])("are shown with a body that cannot be read: %s", async (_what, path, call, code) => {
+    const headers = { ...call.headers, ...bearer(DETECTOR_TOKEN) };
+    const { status } = await endpoint.call("POST", path, { ...call, headers });
+    expect(status).toBeGreaterThanOrEqual(400);
+    expect(endpoint.sources.seen.map(({ text }) => text)).toEqual([`${SOURCE_IP}/32`]);
+    expect(await detectors()).toEqual([
+      {
+        ...{ detector: "suricata", accepted: 0, refused: 1 },
+        ...{ lastRefusal: { code, at: NOW }, lastSeenAt: NOW },
+      },
+    ]);
+  });
+
+  test.each<[string, string, Call, number]>([
+    ["whose token is not known", "/blacklistip", { headers: bearer("unknown") }, 401],
+    ["who may not report", "/blacklistip", { headers: bearer(READER_TOKEN) }, 403],
+    ["nor send alerts", "/alerts/fail2ban", { headers: bearer(READER_TOKEN) }, 403],
+  ])("are not those %s, whatever the body", async (_what, path, call, status) => {
+    const answer = await endpoint.call("POST", path, { ...call, body: "{" });
+    expect(answer.status).toBe(status);
+    expect(endpoint.sources.seen).toEqual([]);
+    expect(await detectors()).toEqual([]);
   });
 
   test("cost a write in five seconds, however much they report", async () => {

@@ -192,6 +192,18 @@ describe("what cannot be taken is dead-lettered with its reason, and the rest is
     ]);
   });
 
+  test("a group that goes on and on, whatever is in it", async () => {
+    expect(await work([probe(SSH, ...Array(10_001).fill(""))])).toEqual([]);
+    expect(worker.sent).toEqual([]);
+    expect(worker.deadLettered).toMatchObject([
+      {
+        reason: "not_understood",
+        detail:
+          "detail.service.action.portProbeAction.portProbeDetails: more than 10000 were found.",
+      },
+    ]);
+  });
+
   test.each<[string, (event: Json) => unknown, string, string]>([
     [
       "another document",

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
 import * as v from "valibot";
-import { NotUnderstoodError, ofEach } from "../../../shared/detectors/detector.ts";
+import {
+  bounded,
+  MAX_FINDINGS,
+  NotUnderstoodError,
+  ofEach,
+} from "../../../shared/detectors/detector.ts";
 import { duration, fieldOf, severityOf, valueAt } from "../../../shared/detectors/values.ts";
 
 describe("ofEach", () => {
@@ -36,6 +41,43 @@ describe("ofEach", () => {
     };
     expect(() => ofEach([{ ip: "" }, { ip: "" }], "alerts", named, fail)).toThrow("ours");
   });
+
+  test("parts that say nothing are all looked at, however many", () => {
+    const group = Array(20 * MAX_FINDINGS).fill({ ip: "" });
+    expect(ofEach(group, "alerts", named, () => [])).toEqual([]);
+  });
+
+  test.each<[string, unknown, number]>([
+    ["not understood", 0, 1],
+    ["one address each", { ip: "203.0.113.9" }, 1],
+    ["a hundred addresses each", { ip: "203.0.113.9" }, 100],
+    ["more addresses than may be", { ip: "203.0.113.9" }, MAX_FINDINGS + 1],
+  ])("a group is looked at as far as it may say something: %s", (_what, part, each) => {
+    let looked = 0;
+    const counted = v.pipe(
+      v.unknown(),
+      v.check(() => ++looked > 0),
+      named,
+    );
+    const say = () =>
+      ofEach(Array(100 * MAX_FINDINGS).fill(part), "alerts", counted, ({ ip }) =>
+        Array(each).fill({ ip }),
+      );
+    expect(say).toThrow(new NotUnderstoodError("alerts: more than 10000 were found."));
+    expect(looked).toBe(Math.floor(MAX_FINDINGS / each) + 1);
+  });
+
+  test("of a bad group, the error tells how many parts were looked at", () => {
+    expect(() => say([{}, {}, {}])).toThrow(expect.objectContaining({ parts: 3 }));
+  });
+});
+
+test("a list of addresses may be as long as what a request may name", () => {
+  const list = Array(MAX_FINDINGS).fill("203.0.113.9");
+  expect(bounded(list, "ip")).toBe(list);
+  expect(() => bounded([...list, ""], "ip")).toThrow(
+    new NotUnderstoodError("ip: more than 10000 were found."),
+  );
 });
 
 test.each([
