@@ -13,12 +13,12 @@ import { type Shift, shiftsOf } from "../../shared/domain/outstanding.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 
-/** Tries at an address that another writer keeps changing: the other lane, or our own lost answer. */
+/** Attempts at an address that keeps changing: by the other lane, or by our own write whose answer was lost. */
 const MAX_TRIES = 4;
 
 type Written = Omit<Decided, "next"> & { readonly shifts: readonly Shift[] };
 
-/** Decides what the messages of one address make of it, and writes what has changed. */
+/** Applies the messages about one address to it, and writes what has changed. */
 export async function writeAddress(
   cidr: Cidr,
   messages: readonly Message[],
@@ -36,7 +36,7 @@ export async function writeAddress(
   });
 }
 
-/** Makes what is known of an address obey the standing orders, where it does not. */
+/** Makes what is known about an address obey the standing orders. */
 export async function settleAddress(
   cidr: Cidr,
   known: Known,
@@ -70,7 +70,7 @@ async function changing<T>(
   }
 }
 
-/** A newer hold of the same range is there. */
+/** A conflict means that there is a newer hold of the same range. */
 function ignoreConflict(error: unknown): void {
   if (!(error instanceof ConflictError)) throw error;
 }
