@@ -13,7 +13,7 @@ import { type Shift, shiftsOf } from "../../shared/domain/outstanding.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 
-/** Attempts at an address that keeps changing: by the other lane, or by our own write whose answer was lost. */
+/** Attempts at an address that keeps changing: by the other lane, or by our own write with a lost answer. */
 const MAX_TRIES = 4;
 
 type Written = Omit<Decided, "next"> & { readonly shifts: readonly Shift[] };
