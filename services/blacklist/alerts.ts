@@ -12,7 +12,7 @@ import type { Answer } from "./http.ts";
 import { type Said, takeAll } from "./intake.ts";
 import { termsOfFinding } from "./judge.ts";
 
-/** Addresses that one request may name, in whatever documents. */
+/** How many addresses one request may name, over all its documents. */
 const MAX_FINDINGS = 10_000;
 
 /** The detector that a path names. @throws Refusal 404 */
@@ -23,10 +23,10 @@ export function detectorNamed(name: string | undefined): Detector {
 }
 
 /**
- * Takes a detector's own words: each document is taken apart by itself, and each address in it judged by
- * itself. One that is not understood is answered as a refused one.
+ * Takes documents in a detector's own format: each document is parsed by itself, and each address in it
+ * judged by itself. A document that is not understood is answered like a refused address.
  *
- * @throws Refusal 400 where nothing is understood, and as `takeAll`
+ * @throws Refusal 400 if nothing is understood, and as `takeAll`
  */
 export async function takeAlerts(
   detector: Detector,

@@ -14,27 +14,27 @@ import { isSigned, signerOf } from "./signature.ts";
 /** Who may call a route, and how. */
 export type Access = {
   readonly role: Role;
-  /** The talk's call: detectors may name their token in the query string. */
+  /** The talk's call: detectors may pass their token in the query string. */
   readonly isTokenInQuery?: boolean;
-  /** The body is a detector's own, for whose token it has no room. */
+  /** The body is in a detector's own format, which has no room for a token. */
   readonly hasDocuments?: boolean;
 };
 
 export type Authenticated = {
   readonly fields: Fields;
   readonly caller: Caller;
-  /** What a body of the detector's own holds; none elsewhere. */
+  /** The documents of a body in a detector's own format; otherwise empty. */
   readonly documents: readonly unknown[];
 };
 
 /**
- * Who calls, and with what parameters. The caller is recognised by the first of these that the request
- * has, and by no other:
+ * Who calls, and with what parameters. The caller is recognised only by the first of these that the request
+ * has:
  *
  * - `Authorization: Bearer`, for everyone;
  * - a signature over the request, for everyone;
- * - `accessToken` in the query string, for detectors, and there only where it is the talk's call: query
- *   strings end up in logs;
+ * - `accessToken` in the query string, for detectors, and only for the talk's call: query strings end up in
+ *   logs;
  * - `accessToken` in the body, for detectors.
  *
  * All but the last are checked before the body is even parsed.
@@ -48,7 +48,7 @@ export async function authenticate(
   source: Cidr,
   now: EpochMillis,
 ): Promise<Authenticated> {
-  /** What the lists say of the caller, or that they cannot be read. */
+  /** The caller as the lists have it; refuses the request if they cannot be read. */
   const lookUp = (question: Promise<Caller | undefined>) =>
     question.catch((cause) => {
       if (cause instanceof MalformedParameterError) measure("MalformedParameter");
@@ -90,7 +90,7 @@ export async function authenticate(
   return { caller, fields, documents: [] };
 }
 
-/** Other callers' tokens may be in the header only: they are worth more. */
+/** Only detectors: other callers' tokens may be in the header only, as they are worth more. */
 function detector(caller: Caller | undefined): Caller | undefined {
   return caller?.role === "detector" ? caller : undefined;
 }
@@ -106,7 +106,7 @@ function admitted(caller: Caller | undefined, role: Role, source: Cidr, now: Epo
   return caller;
 }
 
-/** Runs what may refuse the request of a caller that is known. */
+/** Runs what may refuse a known caller's request. */
 export async function naming<T>({ name }: Caller, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
