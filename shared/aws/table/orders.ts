@@ -22,7 +22,7 @@ import { conditionally, createReader, partition, type TableConfig } from "./item
 
 /** The list's standing orders: all functions read them; the endpoint and the worker write them. */
 export type OrderBook = {
-  /** Reads consistently. Leaves out orders that have ended. */
+  /** Reads consistently. Leaves out ended orders, except holds that ended within the last minute. */
   read(now: EpochMillis, signal?: AbortSignal): Promise<Orders>;
   countUnblock(): Promise<void>;
   /** How many unblocks there have been. Reads consistently. */
