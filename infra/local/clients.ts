@@ -8,7 +8,7 @@ import type { Engines } from "./engines.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Plain SDK clients, as anybody's who points them at the engines. */
+/** Plain SDK clients, as anyone would point them at the engines. */
 export type Clients = {
   dynamodb: DynamoDBClient;
   streams: DynamoDBStreamsClient;
@@ -52,7 +52,7 @@ export function createClients(
   };
 }
 
-/** The engines take any credentials, but the SDK does not go without: made up when none are set. */
+/** The engines accept any credentials, but the SDK requires some: made up when none are set. */
 export function dummyCredentials(
   env: Environment,
 ): { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string } | undefined {

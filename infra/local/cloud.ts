@@ -25,10 +25,10 @@ import { makeTokens, parametersOf } from "./tokens.ts";
 /** How long running invocations may take to end when the cloud stops. */
 const GRACE_MS = 5_000;
 
-/** The function that asks CrowdSec, and the caller in whose name it reports. */
+/** The function that asks CrowdSec, and the caller name under which it reports. */
 const CROWDSEC = "crowdsec";
 
-/** What `.local/stack.json` says. */
+/** The content of `.local/stack.json`. */
 export type Stack = {
   api: string;
   detectorToken: string;
@@ -52,21 +52,21 @@ export type Stack = {
   pid: number;
 };
 
-/** A local cloud that runs. */
+/** A running local cloud. */
 export type Cloud = {
   stack: Stack;
   localDir: string;
   /** Resolves with the name of an engine that ended by itself. */
   failed: Promise<string>;
-  /** Stops everything within bounds and deletes the state, unless it is to be kept. */
+  /** Stops everything within bounded time and deletes the state, unless it is to be kept. */
   stop(options?: { keepState?: boolean }): Promise<void>;
 };
 
 /**
- * Starts the product on this machine: packages it as for a deployment, starts the engines, makes
+ * Starts the product on this machine: packages it as for a deployment, starts the engines, creates
  * the templates' resources, and runs the functions on their event sources.
  *
- * @throws SetupError for whatever a person can mend
+ * @throws SetupError for whatever a person can fix
  */
 export async function startCloud({
   env = process.env,
@@ -87,7 +87,7 @@ export async function startCloud({
 
   const resumed = existsSync(stateDir);
 
-  /** What has been started, to be stopped in the opposite order. */
+  /** What has been started, to be stopped in reverse order. */
   const stops: ((options: { keepState: boolean }) => Promise<void>)[] = [async () => lock.free()];
   const stop = async ({ keepState = false } = {}): Promise<void> => {
     for (const each of stops.splice(0).reverse()) await each({ keepState });
@@ -236,7 +236,7 @@ export async function startCloud({
   }
 }
 
-/** The targets: made where the engine is local, used as they are where it is not. */
+/** The targets: created if the engine is local, otherwise used as they are. */
 async function provideTargets(
   { aclIds: named, wafIpSets }: LocalSettings,
   { endpoints }: Engines,
@@ -253,7 +253,7 @@ async function provideTargets(
   return { aclIds, targets };
 }
 
-/** The model, its table without time to live where that is turned off. */
+/** The model, without the table's time to live if that is turned off. */
 function withTimeToLive(isOn: boolean, model: Model): Model {
   if (isOn) return model;
   const { ttlAttribute: _, ...table } = model.table;
@@ -267,7 +267,7 @@ type Running = {
   environment: Record<string, string>;
 };
 
-/** The settings of a function that the runner's environment replaces, and its targets, be there none. */
+/** The settings of a function that the runner's environment replaces, and its targets, even if none. */
 function settingsOf(
   fn: FunctionModel,
   env: Environment,
@@ -281,7 +281,7 @@ function settingsOf(
   );
 }
 
-/** What every function finds in its environment, beside its own: credentials and endpoints. */
+/** What every function's environment holds besides its own settings: credentials and endpoints. */
 function baseEnvironment(
   env: Environment,
   { endpoints }: Engines,
@@ -313,7 +313,7 @@ function queueBy(
   return found;
 }
 
-/** The FIFO queue that a function is fed from and that has a dead-letter queue, and the latter. */
+/** The FIFO queue that feeds a function and has a dead-letter queue, and that dead-letter queue. */
 export function mainQueues(
   { queues, queueMappings }: Pick<Model, "queues" | "queueMappings">,
   created: Pick<Created, "queues">,

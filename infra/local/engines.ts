@@ -8,7 +8,7 @@ import { SetupError } from "./errors.ts";
 import { readJson, writeJson } from "./files.ts";
 import { killProcess, type ProcessMark } from "./processes.ts";
 
-/** The services of AWS that the product talks to. */
+/** The AWS services that the product talks to. */
 export type Service = "dynamodb" | "sqs" | "ec2" | "ssm" | "wafv2";
 
 /** What to start. */
@@ -24,9 +24,9 @@ export type EngineOptions = {
   env?: Readonly<Record<string, string | undefined>>;
 };
 
-/** Engines that run. */
+/** Running engines. */
 export type Engines = {
-  /** The addresses of those that were asked for, local or not. */
+  /** The addresses of the requested engines, local or not. */
   endpoints: Readonly<Record<Service | "dynamodbStreams", string>>;
   /** Resolves with the name of an engine that ended by itself. */
   failed: Promise<string>;

@@ -1,5 +1,5 @@
 /**
- * Something about the machine or the call that a person can mend (no Java, a port in use, a missing
+ * Something about the machine or the call that a person can fix (no Java, a port in use, a missing
  * ACL_ID). Shown as its one sentence, without a stack; the exit code is 1.
  */
 export class SetupError extends Error {

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** The JSON of a file, or `undefined` when there is none, or none that is whole. */
+/** The JSON in a file, or `undefined` if the file is missing or incomplete. */
 export function readJson<T>(path: string): T | undefined {
   try {
     return JSON.parse(readFileSync(path, "utf8")) as T;
@@ -10,7 +10,7 @@ export function readJson<T>(path: string): T | undefined {
   }
 }
 
-/** Writes JSON beside the file and renames it over: who reads, reads a whole one. */
+/** Writes JSON beside the file and renames it over the file, so that readers never see a partial one. */
 export function writeJson(path: string, value: unknown): void {
   mkdirSync(dirname(path), { recursive: true });
   const draft = `${path}.${process.pid}.tmp`;

@@ -8,7 +8,7 @@ import { within } from "./waiting.ts";
 export type { Outcome } from "./lambda/environment.ts";
 export type { FunctionError } from "./lambda/protocol.ts";
 
-/** Execution environments at a time, where nothing is reserved: a machine is not a region. */
+/** Execution environments at a time if nothing is reserved: a machine is not a region. */
 const UNRESERVED_CONCURRENCY = 4;
 /** How long an invocation without reserved concurrency waits for an environment. */
 const UNRESERVED_WAIT_MS = 30_000;
@@ -29,7 +29,7 @@ export type Invoke = (event: unknown, options?: { waitMs?: number }) => Promise<
 /** A function that can be invoked. */
 export type LambdaFunction = {
   invoke: Invoke;
-  /** Refuses new invocations, lets the running ones end for so long, and ends the environments. */
+  /** Refuses new invocations, gives running ones that long to end, and ends the environments. */
   close(graceMs: number): Promise<void>;
 };
 
@@ -37,8 +37,8 @@ export type LambdaFunction = {
  * Runs a function as Lambda does: one invocation at a time per execution environment, environments
  * reused, never more of them than the function's reserved concurrency.
  *
- * With concurrency reserved, an invocation beyond it is throttled at once, unless the caller says
- * for how long it may wait. Those that wait are served in the order they came.
+ * With reserved concurrency, an invocation beyond it is throttled at once, unless the caller says
+ * how long it may wait. Waiting invocations are served in order of arrival.
  */
 export function createFunction(
   model: FunctionModel,

@@ -5,8 +5,8 @@ import { isRunning, markProcess, type ProcessMark } from "./processes.ts";
 import { poll } from "./waiting.ts";
 
 /**
- * Takes a lock between processes: a file that names its holder. One whose holder is dead is taken
- * over. Gives the function that frees it, or the holder's id when it was not free in time.
+ * Takes a lock between processes: a file that names its holder. A dead holder's lock is taken over.
+ * Returns the function that frees it, or the holder's id if it was not free in time.
  */
 export async function takeLock(
   path: string,

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 /** The log of a function or an event source: `.local/logs/<name>.log`. */
 export type Log = {
   line(text: string): void;
-  /** Takes all that a function writes. */
+  /** Logs everything that a function writes. */
   take(output: Readable): void;
   close(): Promise<void>;
 };

@@ -24,7 +24,7 @@ import { takeLock } from "./lock.ts";
 export const PROJECT_ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const PACKAGING_TIMEOUT_MS = 180_000;
-/** The stage whose file the local cloud is made of. */
+/** The stage whose file the local cloud is built from. */
 const STAGE = "local";
 const TEMPLATE = "cloudformation-template-update-stack.json";
 
@@ -37,7 +37,7 @@ export type Packaged = {
 };
 
 /**
- * Compiles the services as for a deployment, unless what is there is of these very sources, and
+ * Compiles the services as for a deployment, unless the existing package is of these very sources, and
  * unpacks the artefacts: a run keeps its own copy, whoever packages next.
  */
 export async function packageServices(codeDir: string, root = PROJECT_ROOT): Promise<Packaged> {
@@ -72,7 +72,7 @@ function servicePaths(root: string): string[] {
   return Object.values(compose.services).map(({ path }) => path);
 }
 
-/** The settings of a run are given to its functions afterwards: packaging reads the stage's file alone. */
+/** A run's settings are given to its functions afterwards: packaging reads only the stage's file. */
 async function runServerless(root: string): Promise<void> {
   const resolver = createRequire(join(root, "package.json"));
   const serverless = join(

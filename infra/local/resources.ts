@@ -17,7 +17,7 @@ import type { Clients } from "./clients.ts";
 import { SetupError } from "./errors.ts";
 import type { Created, Model, ParameterModel, QueueModel, TableModel } from "./template.ts";
 
-/** Makes the model's resources, or makes those that exist as the model wants them. */
+/** Creates the model's resources, or changes existing ones to what the model wants. */
 export async function createResources(
   clients: Pick<Clients, "sqs" | "dynamodb" | "ssm">,
   model: Pick<Model, "queues" | "table">,
@@ -73,7 +73,7 @@ async function createQueues(
   return created;
 }
 
-/** As in SQS, to create a queue that exists with these very attributes is to look it up. */
+/** As in SQS, creating a queue that exists with these very attributes looks it up. */
 async function createQueue(
   sqs: SQSClient,
   name: string,
@@ -128,7 +128,7 @@ async function createTable(
   return { arn: String(Table?.TableArn), streamArn: String(Table?.LatestStreamArn) };
 }
 
-/** Changes it only where it differs: DynamoDB refuses to turn on what is on. */
+/** Changes it only if it differs: DynamoDB refuses to turn on what is already on. */
 async function setTimeToLive(
   dynamodb: Clients["dynamodb"],
   { name, ttlAttribute }: TableModel,

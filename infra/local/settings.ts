@@ -26,7 +26,7 @@ const schema = v.object({
   /** Replaces the schedule's period; 0 turns the schedule off. */
   RECONCILE_SECONDS: v.optional(wholeNumber(86_400)),
   NEVER_BLOCK: v.optional(v.string()),
-  /** Where a LAPI of CrowdSec is, and a bouncer's key for it: then its pull runs. */
+  /** The URL of a CrowdSec LAPI, and a bouncer's key for it: with these, its pull runs. */
   CROWDSEC_URL: v.optional(v.string()),
   CROWDSEC_KEY: v.optional(v.string()),
   /** Replaces the period of the pull. */
@@ -52,7 +52,7 @@ export type LocalSettings = {
   localDir: string;
   reconcileSeconds?: number;
   neverBlock?: string;
-  /** The key for CrowdSec's LAPI; without it nobody asks there. */
+  /** The key for CrowdSec's LAPI; without it, the LAPI is not asked. */
   crowdsecKey?: string;
   pullSeconds?: number;
   /** None: the default ACL. */
@@ -66,9 +66,9 @@ export type LocalSettings = {
 };
 
 /**
- * Reads the runner's environment; a variable that is set to nothing counts as not set.
+ * Reads the runner's environment; an empty variable counts as not set.
  *
- * @throws SetupError when it says something that cannot be
+ * @throws SetupError if a value is invalid
  */
 export function readSettings(env: Environment): LocalSettings {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value));

@@ -10,10 +10,10 @@ import { SetupError } from "./errors.ts";
 /** A place that denies: a network ACL by its id, or a pair of WAF IP sets by its name. */
 export type Target = { id: string; kind: "networkAcl" | "wafIpSet" };
 
-/** What an IP set that Portcullis may write to says of itself. */
+/** The description of an IP set that Portcullis may write to. */
 const MANAGED = "Managed by Portcullis";
 
-/** Makes the ACLs that the emulator lacks, as default ACLs are and each with a subnet of its own. */
+/** Creates the ACLs that the emulator lacks, like default ACLs and each with a subnet of its own. */
 export async function provideAcls(ec2Url: string, aclIds: readonly string[]): Promise<void> {
   for (const networkAclId of aclIds) {
     const answer = await control(ec2Url, { createAcl: { networkAclId, allowAll: true } });
@@ -21,7 +21,7 @@ export async function provideAcls(ec2Url: string, aclIds: readonly string[]): Pr
   }
 }
 
-/** The local VPC's default ACL, which the emulator is born with. */
+/** The local VPC's default ACL, which the emulator starts with. */
 export async function defaultAcl(ec2: EC2Client): Promise<string> {
   const { NetworkAcls = [] } = await ec2.send(new DescribeNetworkAclsCommand({}));
   const id = NetworkAcls.find(({ IsDefault }) => IsDefault)?.NetworkAclId;
@@ -29,7 +29,7 @@ export async function defaultAcl(ec2: EC2Client): Promise<string> {
   return id;
 }
 
-/** Makes the IP sets that the emulator lacks: `<name>-v4` and `<name>-v6` of each pair, regional. */
+/** Creates the IP sets that the emulator lacks: `<name>-v4` and `<name>-v6` of each pair, regional. */
 export async function provideIpSets(
   wafv2: WAFV2Client,
   wafv2Url: string,

@@ -11,7 +11,7 @@ import {
 /** The account that the local engines know. */
 export const LOCAL_ACCOUNT = "000000000000";
 
-/** What only the engines can tell: the addresses of things once they exist. */
+/** What only the engines know: the addresses of things once they exist. */
 export type Created = {
   /** By queue name. */
   queues: Readonly<Record<string, { url: string; arn: string }>>;
@@ -132,8 +132,8 @@ export function createScope(
 }
 
 /**
- * Reads the model out of the compiled templates of all services. Resource types that nothing local
- * depends on (roles, log groups, alarms …) are passed over, and so are their properties.
+ * Reads the model from the compiled templates of all services. Resource types that nothing local
+ * depends on (roles, log groups, alarms …) are skipped, and so are their properties.
  *
  * @param created - what the engines gave; before anything exists, names stand in for addresses
  * @throws UnresolvableError when a value that is needed depends on something unknown here
@@ -420,7 +420,7 @@ function apiFunctionName(routeKeys: readonly string[], integrations: Properties[
   return functionNameOf(integration.IntegrationUri);
 }
 
-/** CloudFormation takes numbers, booleans and objects where the APIs want strings. */
+/** CloudFormation accepts numbers, booleans and objects where the APIs want strings. */
 function strings(values: Properties | undefined): Record<string, string> {
   return Object.fromEntries(
     Object.entries(values ?? {}).map(([name, value]) => [

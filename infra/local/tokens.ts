@@ -16,15 +16,15 @@ export function makeTokens(file: string): Tokens {
 }
 
 /**
- * Who may call, beside the two that there always are, whose limits it may set: what `CALLERS` holds, a JSON
- * list as the callers parameter's, whose new callers have a `token` besides.
+ * Who may call, besides the two callers that always exist, whose limits it may set: the content of `CALLERS`,
+ * a JSON list like the callers parameter's, in which new callers also have a `token`.
  */
 type Entry = { readonly name: string; readonly role?: string; readonly token?: string };
 
 /**
- * The two lists, as a deployment's parameters hold them: of digests and signing keys, and of callers.
+ * The two lists, as a deployment's parameters hold them: digests and signing keys, and callers.
  *
- * @param pulls names of detectors that call nobody, and so have no token
+ * @param pulls names of detectors that never call the endpoint, and so have no token
  */
 export function parametersOf(
   tokens: Tokens,

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Waits, or less long when the signal comes. Never throws. */
+/** Waits, but no longer than until the signal. Never throws. */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await sleep(ms, undefined, signal ? { signal } : {}).catch(() => undefined);
 }
 
-/** What the promise gives, or `undefined` when it takes longer. */
+/** The promise's value, or `undefined` if it takes longer. */
 export async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   const done = new AbortController();
   return Promise.race([promise, pause(ms, done.signal).then(() => undefined)]).finally(() =>
@@ -13,7 +13,7 @@ export async function within<T>(ms: number, promise: Promise<T>): Promise<T | un
   );
 }
 
-/** Asks again and again until the answer is not `undefined`; `undefined` when time is up. */
+/** Asks repeatedly until the answer is not `undefined`; `undefined` when time is up. */
 export async function poll<T>(
   ask: () => Promise<T | undefined> | T | undefined,
   timeoutMs: number,

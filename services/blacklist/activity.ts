@@ -3,7 +3,7 @@ import type { Logger } from "../../shared/aws/log.ts";
 import type { Activities, Activity, Seen } from "../../shared/aws/table/activity.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 
-/** What an instance sees of a detector within such a time is written together. */
+/** What an instance sees of a detector within this time is written together. */
 const TOGETHER: Millis = 5_000;
 
 /** No request waits longer for the table. */
@@ -11,15 +11,15 @@ const ANSWER: Millis = 300;
 
 const MAX_DETECTORS = 1_000;
 
-/** What each detector does: an operator must see which one keeps being refused, and which is silent. */
+/** The activity of detectors: an operator must see which one keeps being refused, and which is silent. */
 export type DetectorActivity = {
   /**
-   * Never throws: a table that is down must not turn reports away. What comes within five seconds of a
-   * write goes with the first request after them; an instance that no request comes to any more takes it
-   * with it.
+   * Never throws: a table that is down must not turn reports away. What arrives within five seconds of a
+   * write is written with the first request after that; if no further request reaches the instance, it is
+   * lost.
    */
   saw(detector: string, seen: Seen, now: EpochMillis): Promise<void>;
-  /** All detectors, what this instance has not written yet included. @throws Error */
+  /** All detectors, including what this instance has not written yet. @throws Error */
   all(now: EpochMillis): Promise<readonly Activity[]>;
 };
 
@@ -27,7 +27,7 @@ type Pending = { -readonly [Key in keyof Seen]: Seen[Key] } & { readonly written
 
 const NOTHING: Seen = { accepted: 0, refused: 0 };
 
-/** @param count tells how many reports of a detector were seen */
+/** @param count is called with the number of a detector's reports that were seen */
 export function createDetectorActivity(
   activities: Activities,
   log: Pick<Logger, "warn">,

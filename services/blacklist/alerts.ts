@@ -22,10 +22,10 @@ export function detectorNamed(name: string | undefined): Detector {
 }
 
 /**
- * Takes a detector's own words: each document is taken apart by itself, and each address in it judged by
- * itself. One that is not understood is answered as a refused one.
+ * Takes documents in a detector's own format: each document is parsed by itself, and each address in it
+ * judged by itself. A document that is not understood is answered like a refused address.
  *
- * @throws Refusal 400 where too much is said, and as `takeAll`
+ * @throws Refusal 400 if too much is said, and as `takeAll`
  */
 export async function takeAlerts(
   detector: Detector,

@@ -14,9 +14,9 @@ import { isSigned, signerOf } from "./signature.ts";
 /** Who may call a route, and how. */
 export type Access = {
   readonly role: Role;
-  /** The talk's call: detectors may name their token in the query string. */
+  /** The talk's call: detectors may pass their token in the query string. */
   readonly isTokenInQuery?: boolean;
-  /** The body is a detector's own, for whose token it has no room. */
+  /** The body is in a detector's own format, which has no room for a token. */
   readonly hasDocuments?: boolean;
 };
 
@@ -34,13 +34,13 @@ export type Authenticated = {
 };
 
 /**
- * Who calls, and with what parameters. The caller is recognised by the first of these that the request
- * has, and by no other:
+ * Who calls, and with what parameters. The caller is recognised only by the first of these that the request
+ * has:
  *
  * - `Authorization: Bearer`, for everyone;
  * - a signature over the request, for everyone;
- * - `accessToken` in the query string, for detectors, and there only where it is the talk's call: query
- *   strings end up in logs;
+ * - `accessToken` in the query string, for detectors, and only for the talk's call: query strings end up in
+ *   logs;
  * - `accessToken` in the body, for detectors.
  *
  * All but the last are checked before the body is even parsed, which `read` does.
@@ -54,7 +54,7 @@ export async function authenticate(
   source: Cidr,
   now: EpochMillis,
 ): Promise<Authenticated> {
-  /** What the lists say of the caller, or that they cannot be read. */
+  /** The caller as the lists have it; refuses the request if they cannot be read. */
   const lookUp = (question: Promise<Caller | undefined>) =>
     question.catch((cause) => {
       if (cause instanceof MalformedParameterError) measure("MalformedParameter");
@@ -93,7 +93,7 @@ export async function authenticate(
   return { caller, read: async () => ({ fields, documents: [] }) };
 }
 
-/** Other callers' tokens may be in the header only: they are worth more. */
+/** Only detectors: other callers' tokens may be in the header only, as they are worth more. */
 function detector(caller: Caller | undefined): Caller | undefined {
   return caller?.role === "detector" ? caller : undefined;
 }

@@ -25,10 +25,10 @@ export type Metric =
 
 export type Measure = (metric: Metric) => void;
 
-/** What the endpoint works with. */
+/** The endpoint's dependencies and settings. */
 export type Blacklist = {
   readonly fold: ReturnType<typeof createFold>;
-  /** The orders as every report asks for them, and the book that they are written in. */
+  /** The orders as every report reads them, and the book that they are written to. */
   readonly orders: Pick<StandingOrders, "current">;
   readonly orderBook: Pick<OrderBook, "read" | "hold" | "lift" | "setMode">;
   readonly budget: Budget;
@@ -51,8 +51,8 @@ export type Request = {
   readonly caller: Caller;
   readonly source: Cidr;
   readonly now: EpochMillis;
-  /** What a message that comes of the request says of it. */
+  /** What the messages that result from the request say about it. */
   readonly origin: Origin;
-  /** What every line of the log says of the request. */
+  /** What every log line says about the request. */
   readonly trace: Origin & { readonly caller: string };
 };

@@ -6,21 +6,21 @@ import { termsOf } from "./judge.ts";
 import type { Fields } from "./request.ts";
 
 /**
- * A detector's report that an address attacks: validated, checked against what is never blocked and
- * against the caller's budget, and queued. From the answer 202 on it is durable.
+ * A caller's report that an address attacks: validated, checked against what is never blocked and against
+ * the caller's budget, and queued. Once the answer is 202, it is durable.
  *
  * @throws Refusal for bad input, QueueUnavailableError
  */
 export const block = (fields: Fields, request: Request, blacklist: Blacklist): Promise<Answer> =>
   takeOne({ kind: "report", ip: fields.ip, terms: termsOf(fields, blacklist) }, request, blacklist);
 
-/** Addresses in one request, at most. */
+/** At most this many addresses per request. */
 const MAX_ADDRESSES = 100;
 
 /**
- * As `block`, for up to 100 addresses in one request (`ips`); the other parameters hold for all.
+ * As `block`, for up to 100 addresses in one request (`ips`); the other parameters apply to all.
  *
- * @throws Refusal for something that is no list, and as `takeAll`
+ * @throws Refusal if `ips` is no such list, and as `takeAll`
  */
 export async function blockAll(
   fields: Fields,

@@ -2,10 +2,10 @@ import httpJsonBodyParser from "@middy/http-json-body-parser";
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import { badRequest, Refusal, tooLarge } from "./errors.ts";
 
-/** A body of this many bytes is too large; a block needs a few hundred. */
+/** The largest body that a known caller may send; a block needs a few hundred bytes. */
 export const KNOWN_CALLER = { bytes: 1_000_000, text: "1 MB" };
 
-/** The same of callers who have yet to be recognised by what the body says, or is signed with. */
+/** The same for callers who have yet to be recognised by the body or its signature. */
 export const UNKNOWN_CALLER = { bytes: 64_000, text: "64 kB" };
 
 /** @throws Refusal 413 */
@@ -17,7 +17,7 @@ export function checkSize(
   if (bytes >= limit.bytes) throw tooLarge(limit.text);
 }
 
-/** The body as it was sent. */
+/** The body as sent. */
 export function bytesOf({ body = "", isBase64Encoded }: APIGatewayProxyEventV2): Buffer {
   return Buffer.from(body, isBase64Encoded ? "base64" : "utf8");
 }
@@ -26,15 +26,15 @@ const jsonBodyParser = httpJsonBodyParser();
 
 const WITH_BODY: readonly string[] = ["POST", "PUT"];
 
-/** No type of ours is longer. */
+/** No media type that we accept is longer. */
 const MAX_TYPE = 128;
 
-/** The JSON body of a POST or PUT; undefined where there is none. @throws Refusal 400, 415 */
+/** The JSON body of a POST or PUT; undefined if there is none. @throws Refusal 400, 415 */
 export async function parseBody(event: APIGatewayProxyEventV2): Promise<unknown> {
   if (!WITH_BODY.includes(event.requestContext.http.method) || !event.body) return undefined;
   const copy = { ...event, headers: { "content-type": mediaTypeOf(event) } };
   try {
-    // The middleware replaces the body of the event that it is given.
+    // On a copy, as the middleware replaces the event's body.
     await jsonBodyParser.before?.({ event: copy } as never);
   } catch (error) {
     if ((error as Error).message === "Unsupported Media Type") {

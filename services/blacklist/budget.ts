@@ -7,13 +7,13 @@ import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import { listFull, overBudget, type Refusal, tooManyBlocks } from "./errors.ts";
 import { within } from "./within.ts";
 
-/** What a caller could spend of what it asked for, and why no more. */
+/** How much of what a caller asked for was granted, and why no more. */
 export type Spent = { readonly granted: number; readonly refusal?: Refusal };
 
 export type Budget = {
   /**
-   * Never throws: a failing store must not turn blocks away. Withdrawals are taken however many blocks are
-   * in force.
+   * Never throws: a failing store must not turn blocks away. Withdrawals are accepted however many blocks
+   * are in force.
    */
   spend(
     caller: Caller,
@@ -21,32 +21,32 @@ export type Budget = {
     now: EpochMillis,
     what?: "blocks" | "withdrawals",
   ): Promise<Spent>;
-  /** What could not be queued costs nothing. */
+  /** Returns what was spent on messages that could not be queued. */
   giveBack(caller: Caller, count: number, now: EpochMillis): void;
 };
 
-/** An instance takes a caller's minute in this many parts. */
+/** An instance takes a caller's budget for a minute in this many parts. */
 const GRANTS = 20;
 
 /** No report waits longer for the table. */
 const ANSWER_MS: Millis = 300;
 
-/** How long a table that failed is not asked again: not every report must wait for it to fail. */
+/** How long a failing table is left alone, so that not every report waits for it to fail. */
 const FAILURE_MS: Millis = 2_000;
 
-/** How long a caller is refused whose blocks are too many, before they are counted again. */
+/** How long a caller with too many blocks is refused before they are counted again. */
 const FULL_MS: Millis = 5_000;
 
 const MAX_CALLERS = 1_000;
 
-/** What an instance holds of a caller's minute. */
+/** An instance's share of a caller's budget for one minute. */
 type Share = {
   readonly minute: number;
-  /** Granted, and not yet spent. */
+  /** Granted but not yet spent. */
   left: number;
-  /** All that was granted to this instance. */
+  /** Everything granted to this instance. */
   granted: number;
-  /** Nothing more is to be had before the next minute. */
+  /** Nothing more is available before the next minute. */
   isSpent: boolean;
   /** Why the caller is refused for a while, however much is left. */
   full?: { readonly refusal: Refusal; readonly until: EpochMillis } | undefined;
@@ -54,17 +54,17 @@ type Share = {
 
 /**
  * How many addresses a caller may still report in this minute. All instances draw on one counter in the
- * table; each takes a twentieth of the budget at a time and spends it by itself, so that a report seldom
- * costs a call, and one past the budget none.
+ * table; each takes a twentieth of the budget at a time and spends it locally, so that a report rarely costs
+ * a call, and one past the budget never does.
  *
  * - All instances together grant a caller no more than its budget.
- * - What an instance has taken and does not spend is lost to the others: with n of them a caller gets at
- *   least 1 − n/20 of its budget, and all of it where one serves it.
- * - While the table does not answer, each instance grants by itself, and no more than the budget: n
- *   instances n times as much.
+ * - What an instance has taken but does not spend is lost to the others: with n instances a caller gets at
+ *   least 1 − n/20 of its budget, and all of it if a single one serves it.
+ * - While the table does not answer, each instance grants up to the budget by itself: n instances grant up
+ *   to n times as much.
  *
- * With each part the blocks in force are counted too, the caller's own and all together: so a caller may
- * get past these limits by a part of its budget for each instance.
+ * With each part the blocks in force are counted too, the caller's own and all together, so a caller may
+ * exceed these limits by one part of its budget per instance.
  *
  * @param blockLimit the most blocks that may be in force, of all callers together
  */
@@ -86,7 +86,7 @@ export function createBudget(
     return share;
   }
 
-  /** What the table answers in time; undefined where it fails, which is logged once. */
+  /** The table's answer, if it comes in time; undefined if it fails, which is logged once. */
   async function ask<T>(now: EpochMillis, question: () => Promise<T>): Promise<T | undefined> {
     if (failing && now < failing.until) return undefined;
     try {

@@ -2,20 +2,20 @@ import type { Metrics } from "../../shared/aws/log.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import type { Measure, Metric } from "./blacklist.ts";
 
-/** What is counted within such a time is published together. */
+/** What is counted within this time is published together. */
 const TOGETHER: Millis = 1_000;
 
 /** The metrics of the endpoint, counted until they are published. */
 export type Counts = {
   readonly measure: Measure;
-  /** To be called after each request. */
+  /** Call after each request. */
   publish(): void;
 };
 
 /**
- * To publish a metric is to write a line of the log, which in a flood costs more than what it counts. So
- * what follows within a second of a publication goes out together, with the first request after it. An
- * instance that no request comes to any more takes the last second's count with it.
+ * Publishing a metric writes a log line, which in a flood costs more than what it counts. So whatever is
+ * counted within a second of a publication goes out together, with the first request after that second. If
+ * no further request reaches the instance, its last second's count is lost.
  */
 export function createCounts(
   metrics: Pick<Metrics, "addMetric" | "publishStoredMetrics">,
@@ -40,8 +40,8 @@ export function createCounts(
 }
 
 /**
- * Counts the reports of some detectors apart. Each costs a metric of its own, so it is those that an alarm
- * watches, and no others.
+ * Counts some detectors' reports separately. Each costs a metric of its own, so only detectors that an alarm
+ * watches are counted.
  */
 export function countReports(
   metrics: Pick<Metrics, "singleMetric">,

@@ -2,18 +2,18 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { badRequest, Refusal, tooLarge } from "./errors.ts";
 
-/** What whole groups may take, as it is sent and unpacked. */
+/** The largest body of a whole group, both as sent and unpacked. */
 export const GROUP = { bytes: 6_000_000, text: "6 MB" };
 
-/** Documents in one request, at most. */
+/** At most this many documents per request. */
 const MAX_DOCUMENTS = 10_000;
 
 const unpack = promisify(gunzip);
 
 /**
- * The documents of a body: a JSON object, the elements of an array, or objects one after the other, as log
- * shippers send lines and CrowdSec's templates leave no room between. A line that is no JSON is undefined,
- * so that a torn one does not cost the others.
+ * The documents in a body: a JSON object, the elements of an array, or consecutive objects, as log shippers
+ * send them line by line and CrowdSec's templates with nothing in between. A line that is not JSON yields
+ * undefined, so that a torn one does not cost the others.
  *
  * @throws Refusal 400, 413, 415
  */
@@ -55,7 +55,7 @@ function parsedLines(text: string): readonly unknown[] {
   const documents: unknown[] = [];
   for (const [line] of text.matchAll(/[^\r\n]+/g)) {
     if (line.trim() === "") continue;
-    // The whole has been tried.
+    // The whole text has already been tried.
     const one = line.length === text.length ? undefined : parsed(line);
     documents.push(...(one === undefined ? parsedObjects(line) : [one]));
     if (documents.length > MAX_DOCUMENTS) throw tooMany();
@@ -63,7 +63,7 @@ function parsedLines(text: string): readonly unknown[] {
   return documents;
 }
 
-/** The objects of a line that has nothing between them; what is left over is torn. */
+/** The objects in a line with nothing between them; whatever is left over is torn. */
 function parsedObjects(line: string): readonly unknown[] {
   const objects: unknown[] = [];
   let begin = 0;
@@ -83,7 +83,7 @@ function parsedObjects(line: string): readonly unknown[] {
   return line.slice(begin).trim() === "" ? objects : [...objects, undefined];
 }
 
-/** Undefined where it is no JSON. */
+/** Undefined if the text is not JSON. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);

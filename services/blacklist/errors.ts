@@ -1,7 +1,7 @@
 import type { Role } from "../../shared/domain/caller.ts";
 import type { EpochMillis } from "../../shared/domain/time.ts";
 
-/** An answer that refuses a request: one clear sentence and a code that callers may rely on. */
+/** An answer that refuses a request: one clear sentence, and a code that callers may rely on. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly status: number;
@@ -57,7 +57,7 @@ const MINUTE = 60_000;
 const tooMany = (code: string, message: string, retryAfter: number) =>
   new Refusal(429, code, message, { "retry-after": String(retryAfter) });
 
-/** The budget begins anew with the next minute. */
+/** The budget is renewed with the next minute. */
 export const overBudget = (limit: number, now: EpochMillis) =>
   tooMany(
     "over_budget",

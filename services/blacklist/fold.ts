@@ -15,28 +15,28 @@ import type { Orders } from "../../shared/domain/orders.ts";
 import { unannounced } from "./errors.ts";
 import type { StandingOrders } from "./orders.ts";
 
-/** Reports that a warm function remembers. */
+/** How many reports a warm function remembers. */
 const MAX_REMEMBERED = 10_000;
 
-/** What was sent last of an address by a detector. */
+/** The last message sent about an address for a detector. */
 type Sent = {
   readonly message: BlockMessage;
-  /** The orders that stood then, as far as they concern it. */
+  /** The orders in force then, as far as they concern the message. */
   readonly generation: string;
-  /** Reports that have been folded into it since. */
+  /** How many reports have been folded into it since. */
   folded: number;
 };
 
-/** The orders that stand, or undefined where nobody can tell: then nothing folds. */
+/** The orders in force; undefined if they are unknown: then nothing folds. */
 type Standing = Orders | undefined;
 
 /**
- * Folds repeats before they cost a call: a storm is mostly equal reports of the same addresses. Reports
- * are equal that are the same detector's about the same address, neither for longer nor more severe,
- * within the fold's window and with no unblock, undo or end of a hold in between. Those of a detector that
- * takes reports back never fold. SQS folds across
- * functions by deduplication id, a bounded memory in the warm function folds before the send. The next
- * report that is sent carries the count of those folded since. A send that failed is not remembered.
+ * Folds repeats before they cost a call: a storm is mostly equal reports of the same addresses. Reports are
+ * equal if they come from the same detector, concern the same address, are neither longer nor more severe,
+ * and fall within the fold window with no unblock, undo or end of a hold in between. Reports of a detector
+ * that withdraws reports never fold. SQS folds across functions by deduplication id; a bounded memory in the
+ * warm function folds before the send. The next report that is sent carries the count of those folded since.
+ * A failed send is not remembered.
  */
 export function createFold(
   queue: Queue,
@@ -45,14 +45,14 @@ export function createFold(
   const lastSent = new LRUCache<string, Sent>({ max: MAX_REMEMBERED });
   const keyOf = ({ cidr, detector }: BlockMessage) => `${cidr.text} ${detector}`;
 
-  /** What was sent last of it, if nothing has been ordered since. */
+  /** The last message sent about the same address, if nothing has been ordered since. */
   function sentOf(message: BlockMessage, orders: Standing): Sent | undefined {
     if (!orders || isWithdrawers(message, orders)) return undefined;
     const sent = lastSent.get(keyOf(message));
     return sent && sent.generation === generationOf(message, orders) ? sent : undefined;
   }
 
-  /** The message with the count of the equal ones folded since the last was sent. */
+  /** The message, counting the equal ones folded since the last was sent. */
   function counted<M extends BlockMessage | WithdrawMessage>(message: M, orders: Standing): M {
     if (message.kind === "withdraw") return message;
     const folded = sentOf(message, orders)?.folded ?? 0;
@@ -66,7 +66,7 @@ export function createFold(
   }
 
   return {
-    /** The message that this one folds into; undefined for one that is to be sent. */
+    /** The message that this one folds into; undefined if it must be sent. */
     earlier(message: BlockMessage, orders: Standing): BlockMessage | undefined {
       const sent = sentOf(message, orders);
       if (!sent || !foldsInto(message, sent.message)) return undefined;
@@ -74,7 +74,7 @@ export function createFold(
       return sent.message;
     },
 
-    /** Sends a message that folds into none. @throws QueueUnavailableError */
+    /** Sends a message that folds into no other. @throws QueueUnavailableError */
     async send<M extends BlockMessage | WithdrawMessage>(
       message: M,
       orders: Standing,
@@ -86,7 +86,7 @@ export function createFold(
       return sent;
     },
 
-    /** As `send` for each message; undefined in the place of one that the queue could not take. */
+    /** As `send` for each message; undefined in place of one that the queue could not take. */
     async sendAll<M extends BlockMessage | WithdrawMessage>(
       messages: readonly M[],
       orders: Standing,
@@ -111,18 +111,17 @@ export function createFold(
     letWithdraw: standingOrders.letWithdraw,
 
     /**
-     * An order never folds. Once this resolves, no report folds into one from before it.
+     * An order never folds. Once this resolves, no report folds into one from before the order.
      *
-     * @throws QueueUnavailableError where it is not queued, Refusal where not every instance could learn
-     *   of it
+     * @throws QueueUnavailableError if it is not queued, Refusal if some instances may not have learnt of it
      */
     async sendOrder(message: UnblockMessage | UndoMessage): Promise<void> {
-      // Nothing is queued that could not be announced.
+      // An order that could not be announced must not be queued.
       await standingOrders.add().catch((cause) => {
         throw new QueueUnavailableError("The order could not be counted.", { cause });
       });
       await queue.send(message, message.requestId, "operators");
-      // Only now: reports that go by this count are later than the order.
+      // Only now, so that reports that see this count are later than the order.
       await standingOrders.announce().catch((cause) => {
         throw unannounced(cause);
       });
@@ -130,11 +129,11 @@ export function createFold(
   };
 }
 
-/** Whether the detector takes reports back. */
+/** Whether the detector withdraws reports. */
 const isWithdrawers = ({ detector }: BlockMessage, { withdrawers }: Orders): boolean =>
   withdrawers.some((one) => one.detector === detector);
 
-/** By the messages' own times: a function that Lambda freezes meanwhile may have lost count. */
+/** Judged by the messages' own times: timers do not run while Lambda freezes the function. */
 function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
   return (
     durationSeconds(message) <= durationSeconds(earlier) &&
@@ -144,8 +143,8 @@ function foldsInto(message: BlockMessage, earlier: BlockMessage): boolean {
 }
 
 /**
- * What no fold reaches across: the unblocks, the detector's undos, and the holds that the report is made
- * under, or after. A report that a hold swallows must not swallow one from after the hold.
+ * What no fold may cross: the unblocks, the detector's undos, and the holds during or after which the report
+ * is made. A report that a hold swallows must not swallow one from after the hold.
  */
 function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orders): string {
   const holds = orders.holds.filter((hold) => overlaps(hold.cidr, cidr));
@@ -162,10 +161,10 @@ function generationOf({ cidr, detector, reportedAt }: BlockMessage, orders: Orde
 }
 
 /**
- * One id for equal reports in the same window of time, between the same orders. A longer duration or a
- * greater severity makes another report.
+ * One id for equal reports in the same time window, between the same orders. A longer duration or a greater
+ * severity makes a different report.
  *
- * @param orders those that stand; undefined for an id that is the message's alone
+ * @param orders those in force; undefined for an id that is the message's alone
  * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
  */
 export function deduplicationId(message: BlockMessage | WithdrawMessage, orders: Standing): string {
@@ -183,8 +182,8 @@ export function deduplicationId(message: BlockMessage | WithdrawMessage, orders:
 }
 
 /**
- * How long equal reports fold, in milliseconds: at most a minute, and at most a tenth of the block,
- * so that a fold never outlives its block.
+ * How long equal reports fold, in milliseconds: at most a minute, and at most a tenth of the block, so that
+ * a fold never outlives its block.
  */
 export function foldWindowMs(durationSeconds: number): number {
   return Math.min(60_000, durationSeconds * 100);

@@ -9,23 +9,23 @@ import { type Access, authenticate, type Content } from "./authenticate.ts";
 import type { Blacklist, Metric, Request } from "./blacklist.ts";
 import { Refusal, unavailable } from "./errors.ts";
 
-/** What a route answers. */
+/** A route's answer. */
 export type Answer = {
   readonly status: number;
   readonly body: object;
   readonly headers?: Readonly<Record<string, string>>;
-  /** What came of a detector's reports. */
+  /** What became of a detector's reports. */
   readonly seen?: Seen;
 };
 
 /** A call of a caller that is recognised. */
 export type Call = Content & {
   readonly request: Request;
-  /** The part of the path that its pattern leaves open. */
+  /** The variable part of the path. */
   readonly detector: string | undefined;
 };
 
-/** A route for callers who are recognised, and whose role is enough. */
+/** A route for recognised callers whose role suffices. */
 export function authenticated(
   tokens: Tokens,
   access: Access,
@@ -61,19 +61,19 @@ function refusedFor(error: unknown, now: EpochMillis): Seen {
   return { accepted: 0, refused: 1, lastRefusal: lastRefusalOf(error, now) };
 }
 
-/** Of a sentence only where it is ours throughout: another may repeat what the caller has sent. */
+/** The sentence is included only if it is entirely ours: others may repeat what the caller sent. */
 export function lastRefusalOf(error: unknown, at: EpochMillis): LastRefusal {
   if (!(error instanceof Refusal)) return { code: "unavailable", at };
   const { code, message } = error;
   return { code, ...(code === "not_understood" && { message }), at };
 }
 
-/** Where a request came from, as the gateway saw it: a stolen token can be traced by it. */
+/** Where a request came from, as the gateway saw it, so that a stolen token can be traced. */
 function originOf({ requestContext }: APIGatewayProxyEventV2): Origin {
   return { sourceIp: requestContext.http.sourceIp, gatewayRequestId: requestContext.requestId };
 }
 
-/** The router's answer to what it does not know: 405 for another method of a known path, else 404. */
+/** The router's answer to unknown routes: 405 for another method of a known path, else 404. */
 export function notFound(routes: readonly { readonly method: string; readonly path: string }[]) {
   return ({ path }: { path: string }): never => {
     const plain = path.length > 1 ? path.replace(/\/$/, "") : path;
@@ -86,7 +86,7 @@ export function notFound(routes: readonly { readonly method: string; readonly pa
   };
 }
 
-/** What the alarms count. */
+/** The metrics that the alarms watch, by status. */
 const METRICS: Readonly<Record<number, Metric>> = {
   401: "Unauthorized",
   403: "Forbidden",
@@ -127,7 +127,7 @@ function refusalOf(error: Error | null | undefined, log: Logger): Refusal {
   return new Refusal(500, "internal", "Something went wrong; nothing was accepted.");
 }
 
-/** An answer as the gateway takes it. */
+/** An answer in the gateway's format. */
 export function shape({ status, body, headers }: Answer): APIGatewayProxyStructuredResultV2 {
   return {
     statusCode: status,

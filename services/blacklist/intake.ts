@@ -12,7 +12,7 @@ import { Refusal, unavailable } from "./errors.ts";
 import { type Answer, lastRefusalOf } from "./http.ts";
 import { createJudge, type Ignored, type Terms, withdrawalOf } from "./judge.ts";
 
-/** What a caller says of one address, or why that is not understood. */
+/** What a caller says about one address, or why it is not understood. */
 export type Said =
   | { readonly kind: "report"; readonly ip: unknown; readonly terms: () => Terms }
   | { readonly kind: "withdrawal"; readonly ip: unknown }
@@ -20,14 +20,14 @@ export type Said =
 
 type Message = BlockMessage | WithdrawMessage;
 
-/** What is to be done about what was said. */
+/** What to do about what was said. */
 type Decided =
   | { readonly kind: "refused"; readonly ip?: unknown; readonly refusal: Refusal }
   | Ignored
   | { readonly kind: "folded"; readonly message: BlockMessage }
   | { readonly kind: "fresh"; readonly message: Message };
 
-/** What is answered for one address. */
+/** The answer for one address. */
 type Outcome =
   | { readonly status: "queued"; requestId: string; cidr: string; expiresAt?: number }
   | { readonly status: "ignored"; cidr: string; reason: string }
@@ -38,7 +38,7 @@ const laneOf = ({ role }: Caller): Lane => (role === "operator" ? "operators" : 
 const ACCEPTED: Seen = { accepted: 1, refused: 0 };
 
 /**
- * Takes what is said of one address.
+ * Takes what is said about one address.
  *
  * @throws Refusal, QueueUnavailableError
  */
@@ -62,10 +62,10 @@ export async function takeOne(said: Said, request: Request, blacklist: Blacklist
 }
 
 /**
- * Takes what is said of many addresses. Each is judged by itself, so that one bad address does not cost
- * the others: the answer is 2xx as soon as one could be taken, and names what became of each, in the order
- * of the request. It is 503 where the queue took nothing of what it was sent: whoever hears 202 does not
- * report again, and what folds does so once more, at no cost.
+ * Takes what is said about many addresses. Each is judged by itself, so that one bad address does not cost
+ * the others: the answer is 2xx if at least one could be taken, and says what became of each, in the order
+ * of the request. It is 503 if the queue took nothing of what it was sent: a detector that gets a 202 does
+ * not report again, and what folds may fold again at no cost.
  *
  * @throws Refusal
  */
@@ -137,8 +137,8 @@ function answerAll(
 }
 
 /**
- * What is to be done about each of the addresses. What folds costs nothing, and what is ignored costs as
- * much as what is queued: otherwise a detector could search for what is never blocked.
+ * What to do about each address. Folding is free, but an ignored report costs as much as a queued one:
+ * otherwise a detector could probe for what is never blocked.
  */
 async function decide(
   said: readonly Said[],
@@ -181,8 +181,8 @@ async function decide(
 }
 
 /**
- * One message for each address: the later end and the greater severity of what is reported, and a
- * withdrawal only where nothing is.
+ * One message per address: the later end and the greater severity of its reports, or a withdrawal if there
+ * is no report.
  */
 function byAddress(judged: readonly Decided[]): ReadonlyMap<string, Message> {
   const messages = new Map<string, Message>();
@@ -203,7 +203,7 @@ function both(a: BlockMessage, b: BlockMessage): BlockMessage {
   return { ...a, expiresAt, severity, reason, count: Math.min(MAX_COUNT, a.count + b.count) };
 }
 
-/** Spends the caller's budget. @returns the refusals of what it does not cover, by address */
+/** Spends the caller's budget. @returns refusals for what it does not cover, by address */
 async function pay(
   decided: readonly Decided[],
   { caller, now }: Request,
@@ -220,7 +220,7 @@ async function pay(
     if (all.length === 0) continue;
     const { granted, refusal } = await budget.spend(caller, all.length, now, what);
     if (!refusal) continue;
-    // Whoever sends the same group again and again must not be refused the same addresses each time.
+    // A caller that sends the same group repeatedly must not be refused the same addresses each time.
     const begin = now % all.length;
     const unpaid = [...all.slice(begin), ...all.slice(0, begin)].slice(granted);
     for (const cost of unpaid) refusals.set(cost, refusal);
@@ -230,7 +230,7 @@ async function pay(
 
 const isWithdrawal = (one: Decided) => one.kind === "fresh" && one.message.kind === "withdraw";
 
-/** What is paid for: each address once. */
+/** The address to pay for: each is paid for once. */
 function costOf(decided: Decided): string | undefined {
   if (decided.kind === "ignored") return decided.cidr;
   return decided.kind === "fresh" ? decided.message.cidr.text : undefined;
@@ -247,7 +247,7 @@ async function letWithdraw(
   });
 }
 
-/** A queue that is down must not use up the budget of those who try again. */
+/** A queue that is down must not use up the budget of callers that retry. */
 function giveBack(
   untaken: readonly Message[],
   { caller, now }: Request,
@@ -264,7 +264,7 @@ function queued(message: Message) {
     : { ...answer, withdraws: true };
 }
 
-/** What a detector hears of every address that is ignored: why would tell it what is protected. */
+/** What a detector is told about any ignored address: the reason would reveal what is protected. */
 export const PROTECTED = "This address is protected.";
 
 function ignored({ cidr, why }: Ignored, { caller }: Request) {

@@ -10,10 +10,10 @@ import { type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
 import type { Blacklist, Request } from "./blacklist.ts";
 import { type Fields, numberOf, reasonOf, reportableAddressOf } from "./request.ts";
 
-/** An address that is not to be blocked, and why. */
+/** An address that must not be blocked, and why. */
 export type Ignored = { readonly kind: "ignored"; readonly cidr: string; readonly why: string };
 
-/** How a caller wants an address to be blocked. */
+/** How a caller wants an address blocked. */
 export type Terms = {
   readonly seconds: Seconds;
   readonly severity: number;
@@ -23,8 +23,8 @@ export type Terms = {
 type Judge = (ip: unknown, terms: () => Terms) => BlockMessage | Ignored;
 
 /**
- * What tells of an address whether it may be reported: the message to queue, or why it is ignored. What
- * the addresses of a request have in common is looked at once.
+ * Judges whether an address may be reported: the message to queue, or why the address is ignored. What the
+ * addresses of a request have in common is looked up once.
  *
  * @returns a function that throws Refusal
  */
@@ -38,7 +38,7 @@ export async function createJudge(
     currentNeverBlock(blacklist),
     blacklist.sources.recent(now),
   ]);
-  // Operators' reports are under no hold.
+  // Holds do not apply to operators' reports.
   const holds = caller.role === "operator" ? [] : (orders?.holds ?? []);
 
   return (ip, terms) => {
@@ -69,7 +69,7 @@ export async function createJudge(
   };
 }
 
-/** The withdrawal of what the caller itself has reported of an address. @throws Refusal */
+/** The withdrawal of the caller's own reports of an address. @throws Refusal */
 export function withdrawalOf(ip: unknown, { caller, now, origin }: Request): WithdrawMessage {
   const cidr = reportableAddressOf(ip, caller);
   const requestId = randomUUID();
@@ -78,7 +78,7 @@ export function withdrawalOf(ip: unknown, { caller, now, origin }: Request): Wit
 
 type Times = Pick<Blacklist, "expirySeconds" | "maxExpirySeconds">;
 
-/** The terms of a request of ours. @returns a function that looks once, and throws Refusal */
+/** The terms of a request in our own format. @returns a function that parses once, and throws Refusal */
 export function termsOf(fields: Fields, times: Times): () => Terms {
   let terms: Terms | undefined;
   return () => {
@@ -87,7 +87,7 @@ export function termsOf(fields: Fields, times: Times): () => Terms {
   };
 }
 
-/** What a detector found, in its own words: a time past the limit is cut, as the detector cannot know it. */
+/** The terms of a detector's finding: a time past the limit is cut, as the detector cannot know the limit. */
 export function termsOfFinding(
   { seconds, severity = DEFAULT_SEVERITY, reason }: Finding,
   { expirySeconds, maxExpirySeconds }: Times,
@@ -116,7 +116,7 @@ function readTerms(fields: Fields, { expirySeconds, maxExpirySeconds }: Times): 
   return { seconds, severity, reason: reasonOf(fields) };
 }
 
-/** A range must not take in a caller, nor an address that is held; a single address may be either's. */
+/** A range must not include a caller's address or a held one; a single address may be either. */
 function whyTooWide(
   cidr: Cidr,
   recent: readonly Cidr[],
@@ -129,7 +129,7 @@ function whyTooWide(
   return holdOver(narrower, cidr, now) ? "an address that is held" : undefined;
 }
 
-/** The built-in ranges hold even while the list cannot be read; worker and `plan` ask again. */
+/** The built-in ranges apply even while the list cannot be read; the worker and `plan` check again. */
 async function currentNeverBlock({
   neverBlock,
   log,

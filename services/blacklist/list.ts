@@ -20,8 +20,8 @@ const MAX_PAGE = 200;
 type Shown = Pick<Blacklist, "blocks" | "states" | "targets" | "orderBook" | "neverBlock" | "log">;
 
 /**
- * What is wanted, where it is enforced and where it waits, until when and why: one page, strongest
- * first, IPv4 before IPv6; or with `ip` the blocks that deny that address.
+ * The wanted blocks, with where each is enforced or waiting, until when and why: one page, strongest first,
+ * IPv4 before IPv6; or, with `ip`, the blocks that deny that address.
  *
  * @throws Refusal
  */
@@ -32,7 +32,7 @@ export async function list(
 ): Promise<Answer> {
   if (fields.ip !== undefined) {
     const cidr = addressOf(fields.ip);
-    // At the beginning of time no block has ended: the address's own one is shown either way.
+    // At time 0 no block has ended, so that the address's own block is shown even if expired.
     const own = await shown.blocks.readBlocks([cidr.text], 0);
     return answer([...own, ...(await coveringRanges(cidr, shown.blocks, now))], null, shown, now);
   }
@@ -87,7 +87,7 @@ function describeTarget({ id, state }: TargetView) {
   return { id, kind, mode, ...(problem && { problem }), leastSeverity, ...counts, convergedAt };
 }
 
-/** A cursor is the rank of the last block of the page before, or only the next family. */
+/** A cursor is the rank of the previous page's last block, or just the next family. */
 function cursorOf({ next }: Fields): { family: Family; after: string | undefined } {
   if (next === undefined) return { family: 4, after: undefined };
   const cursor = typeof next === "string" ? Buffer.from(next, "base64url").toString() : "";

@@ -3,10 +3,10 @@ import { unavailable } from "./errors.ts";
 import type { Answer } from "./http.ts";
 
 /**
- * What each detector does: how much of what it reported was accepted and refused so far, why it was
- * refused last, and when it was last seen. Counts lag by some seconds.
+ * What each detector does: how many of its reports were accepted and refused so far, why it was last
+ * refused, and when it was last seen. Counts lag by a few seconds.
  *
- * @throws Refusal 503 where that cannot be read
+ * @throws Refusal 503 if that cannot be read
  */
 export async function listDetectors(
   { now }: Pick<Request, "now">,

@@ -8,8 +8,8 @@ import type { Fields } from "./request.ts";
 const wantedMode = v.picklist([...MODES, "default"]);
 
 /**
- * An operator orders what the targets are made to hold, over the deployment's own mode; `default` gives
- * that back. It is written at once: the kill switch must work when the queue does not.
+ * An operator orders what the targets are to hold, overriding the deployment's own mode; `default` restores
+ * that. The order is written directly: the kill switch must work when the queue does not.
  *
  * @throws Refusal
  */

@@ -15,19 +15,18 @@ export const LEASE_MS: Millis = 500;
 /** No report waits longer for the orders. */
 const READ_MS: Millis = 300;
 
-/** How long a detector is known to take reports back, since it did so last. */
+/** How long after its last withdrawal a detector is known to withdraw reports. */
 const WITHDRAWER_LIFE: Seconds = 30 * 86_400;
 
-/** Longer than any lease: timers and clocks are not exact. */
+/** Longer than any lease, as timers and clocks are inexact. */
 const ANNOUNCE_MS: Millis = LEASE_MS + 100;
 
 export type StandingOrders = ReturnType<typeof createStandingOrders>;
 
 /**
- * The operators' standing orders, known to every instance of the endpoint: what was said before an
- * unblock or an undo says nothing after it. Each instance holds them under a lease, so that a storm costs
- * two reads a second and not one for each report; an unblock is answered when the leases from before it
- * are over.
+ * The operators' standing orders, known to every instance of the endpoint: reports from before an unblock or
+ * an undo do not count after it. Each instance holds the orders under a lease, so that a storm costs two
+ * reads a second instead of one per report; an unblock is answered once the leases from before it are over.
  */
 export function createStandingOrders(
   book: Pick<OrderBook, "read" | "countUnblock" | "markWithdrawer">,
@@ -50,20 +49,20 @@ export function createStandingOrders(
 
   return {
     /**
-     * Orders that hold every unblock and undo that was answered before the call; undefined where they
-     * cannot be read. Never throws.
+     * The orders, including every unblock and undo answered before the call; undefined if they cannot be
+     * read. Never throws.
      */
     async current(): Promise<Orders | undefined> {
       const now = clock();
       const age = lease ? now - lease.since : Number.POSITIVE_INFINITY;
-      // A clock that was set back says nothing of the lease.
+      // A clock that was set back (age < 0) ends the lease.
       if (!lease || age < 0 || age >= LEASE_MS) lease = { since: now, orders: read(now) };
       return lease.orders;
     },
 
     /**
-     * Resolves once no instance folds this detector's reports any more: one that it sends after a
-     * withdrawal must not fold into one from before it. Only the first withdrawal in weeks waits for that.
+     * Resolves once no instance folds this detector's reports any more: a report after a withdrawal must not
+     * fold into one from before it. Only the first withdrawal in weeks has to wait for that.
      *
      * @param orders as the request knows them
      */

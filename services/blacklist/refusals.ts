@@ -2,31 +2,31 @@ import { LRUCache } from "lru-cache";
 import type { Logger } from "../../shared/aws/log.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 
-/** Refusals of a kind that an instance logs in full, each minute. */
+/** How many refusals of a kind an instance logs in full per minute. */
 const IN_FULL = 5;
 
-/** Kinds that are counted at a time. */
+/** How many kinds are counted at a time. */
 const MAX_KINDS = 1_000;
 
 const MINUTE: Millis = 60_000;
 
-/** What is refused alike: with one code, to one caller, or to anybody who is not known. */
+/** Refusals that count as alike: with the same code, to the same caller or to unknown callers. */
 type Kind = { readonly code: string; readonly caller: string | undefined; count: number };
 
-/** What the log says of a refusal. */
+/** What the log says about a refusal. */
 type Line = { readonly caller?: string | undefined; readonly [key: string]: unknown };
 
-/** The log of what is refused. */
+/** The log of refusals. */
 export type Refusals = {
   note(code: string, line: Line): void;
-  /** Once a minute is over, says how many of each kind were not logged. */
+  /** Once a minute is over, logs how many of each kind were not logged. */
   endMinute(): void;
 };
 
 /**
- * Anybody can be refused as often as the gateway lets them, and a line of the log costs more than the
- * refusal. So of each kind the first few of a minute are logged, the others counted; the count follows with
- * the first request after that minute, or when so many other kinds come that it is forgotten.
+ * Anybody can be refused as often as the gateway lets them, and a log line costs more than the refusal. So
+ * the first few of each kind are logged each minute, and the others counted. The count is logged with the
+ * first request after that minute, or when too many other kinds displace it.
  */
 export function createRefusals(log: Pick<Logger, "info">, clock: () => EpochMillis): Refusals {
   let minute = 0;

@@ -6,8 +6,8 @@ import type { Fields } from "./request.ts";
 import { unblock } from "./unblock.ts";
 
 /**
- * What `DELETE /blacklistip` means: an operator's lifts the block, and a detector's takes back what that
- * detector itself has reported; the block stands while another wants it.
+ * `DELETE /blacklistip`: an operator's lifts the block; a detector's withdraws that detector's own reports,
+ * and the block stands while another caller wants it.
  *
  * @throws Refusal, QueueUnavailableError
  */

@@ -21,7 +21,7 @@ const PARAMETERS = [
   "mode",
 ];
 
-/** The parameters of the query string. A parameter given twice is refused: which one is meant? */
+/** The parameters of the query string. A parameter given twice is refused as ambiguous. */
 export function queryFields({ rawQueryString }: APIGatewayProxyEventV2): Fields {
   if (rawQueryString === "") return {};
   const query = new URLSearchParams(rawQueryString);
@@ -30,7 +30,7 @@ export function queryFields({ rawQueryString }: APIGatewayProxyEventV2): Fields 
   return Object.fromEntries(query);
 }
 
-/** Query string and JSON body together. @throws Refusal where both name a parameter differently */
+/** Combines query string and JSON body. @throws Refusal if they give a parameter different values */
 export function allFields(query: Fields, body: unknown): Fields {
   if (body === undefined) return query;
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
@@ -44,7 +44,7 @@ export function allFields(query: Fields, body: unknown): Fields {
   return { ...query, ...fields };
 }
 
-/** No address is longer than this as text, in whatever notation. */
+/** No address is longer than this in text form, in any notation. */
 const MAX_ADDRESS = 64;
 
 /** The address that a parameter names. @throws Refusal */
@@ -52,7 +52,7 @@ export function addressOf(ip: unknown): Cidr {
   if (ip === undefined) throw badRequest("invalid_ip", "The parameter ip is missing.");
   if (typeof ip !== "string") throw badRequest("invalid_ip", "The parameter ip must be a string.");
   try {
-    // What is cut here is no address either way, and costs no more than one.
+    // A text that is cut here is no address either way, but now costs no more than one.
     return parseCidr(ip.slice(0, MAX_ADDRESS + 1));
   } catch (error) {
     if (!(error instanceof InvalidAddressError)) throw error;
@@ -71,13 +71,13 @@ export function reportableAddressOf(ip: unknown, caller: Caller): Cidr {
   );
 }
 
-/** A whole number, as JSON or as decimal digits. */
+/** A whole number, as a JSON number or as decimal digits. */
 const wholeNumber = v.pipe(
   v.union([v.number(), v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))]),
   v.integer(),
 );
 
-/** The whole number of a parameter, or `otherwise` where it is absent. @throws Refusal */
+/** A parameter's whole number, or `otherwise` if it is absent. @throws Refusal */
 export function numberOf(
   fields: Fields,
   name: string,
@@ -89,7 +89,7 @@ export function numberOf(
   throw badRequest(code, `The parameter ${name} must be a whole number from ${min} to ${max}.`);
 }
 
-/** The reason of a request in one line. @throws Refusal */
+/** The reason given in a request, on one line. @throws Refusal */
 export function reasonOf({ reason }: Fields): string {
   if (reason === undefined || reason === null) return "";
   if (typeof reason !== "string") {

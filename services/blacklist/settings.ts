@@ -22,14 +22,14 @@ export const settings = v.object({
   TOKENS_PARAMETER: parameterName,
   CALLERS_PARAMETER: parameterName,
   NEVER_BLOCK_PARAMETER: parameterName,
-  /** Seconds a block lasts where the request names no expiryTime. */
+  /** Seconds that a block lasts if the request gives no expiryTime. */
   EXPIRY_TIME: wholeNumber(1, YEAR),
-  /** Seconds; the longest expiryTime that a request may name. */
+  /** Seconds; the longest expiryTime that a request may give. */
   MAX_EXPIRY_TIME: wholeNumber(1, YEAR),
-  /** Seconds for which an unblocked address is not blocked again, where the request names none. */
+  /** Seconds for which an unblocked address is not blocked again, if the request gives none. */
   HOLD_TIME: wholeNumber(0, YEAR),
-  /** Detectors whose reports are counted apart, so that an alarm knows when one falls silent. */
+  /** Detectors whose reports are counted separately, so that an alarm notices when one falls silent. */
   WATCHED_DETECTORS: callerNames,
-  /** Blocks that may be in force, of all callers together. */
+  /** How many blocks may be in force, of all callers together. */
   BLOCK_LIMIT: wholeNumber(1, 2_000_000),
 });

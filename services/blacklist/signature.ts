@@ -5,7 +5,7 @@ import type { Caller } from "../../shared/domain/caller.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import { bytesOf } from "./body.ts";
 
-/** How far the signer's clock may be off, either way; so long a signed request may be repeated. */
+/** How far the signer's clock may be off, either way; a signed request may be replayed for that long. */
 const MAX_OFF: Millis = 300_000;
 
 const TIMESTAMP = "x-portcullis-timestamp";
@@ -15,8 +15,8 @@ export const isSigned = ({ headers }: APIGatewayProxyEventV2): boolean =>
   headers[SIGNATURE] !== undefined;
 
 /**
- * The caller who signed the request; undefined where nobody did that is known, or not lately. It names
- * its signer, so that one key is tried, and two while the one makes way for the other:
+ * The caller who signed the request; undefined if the signature is not a known caller's, or its time is too
+ * far off. It names its signer, so that only one key is tried, or two while a new one replaces the old:
  *
  *     X-Portcullis-Timestamp: <epoch seconds>
  *     X-Portcullis-Signature: <name>:<hex of HMAC-SHA-256(key, text)>

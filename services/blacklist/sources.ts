@@ -4,14 +4,14 @@ import type { Sources } from "../../shared/aws/table/sources.ts";
 import { type Cidr, parseCidr } from "../../shared/domain/cidr.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 
-/** Each instance notes an address again after this time: within the day that the table remembers it. */
+/** After this time an instance notes an address again, well within the day that the table remembers it. */
 const NOTE_MS: Millis = 3_600_000;
 const MAX_NOTED = 1_000;
 
-/** How long an instance goes by the addresses that it read last. */
+/** How long an instance uses the addresses that it last read. */
 const READ_AGE_MS: Millis = 60_000;
 
-/** How long a table that failed is not asked again. */
+/** How long a failing table is left alone. */
 const FAILURE_MS: Millis = 2_000;
 
 /** No request waits longer for the table. */
@@ -20,8 +20,8 @@ const ANSWER_MS: Millis = 300;
 export type CallerSources = ReturnType<typeof createCallerSources>;
 
 /**
- * The addresses that callers call from: a range that holds one of them would cut that caller off. What
- * cannot be noted or read must not keep a request from being answered.
+ * The addresses that callers call from: blocking a range that contains one would cut that caller off. A
+ * failure to note or read them must not keep a request from being answered.
  */
 export function createCallerSources(sources: Sources, log: Pick<Logger, "warn">) {
   const addresses = new LRUCache<string, Cidr>({ max: MAX_NOTED });
@@ -45,7 +45,7 @@ export function createCallerSources(sources: Sources, log: Pick<Logger, "warn">)
   }
 
   return {
-    /** A detector calls again and again, from the same address. */
+    /** Cached, as a detector calls again and again from the same address. */
     addressOf,
 
     /** Never throws. */
@@ -61,7 +61,7 @@ export function createCallerSources(sources: Sources, log: Pick<Logger, "warn">)
       }
     },
 
-    /** Never throws: what was read before holds. */
+    /** Never throws: if the read fails, what was read before applies. */
     async recent(now: EpochMillis): Promise<readonly Cidr[]> {
       if (known && now < known.until && known.until - now <= READ_AGE_MS) return known.recent;
       const before = known?.recent ?? Promise.resolve([]);

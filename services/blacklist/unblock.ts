@@ -11,8 +11,8 @@ import { coveringRanges } from "./list.ts";
 import { addressOf, type Fields, numberOf } from "./request.ts";
 
 /**
- * An operator's unblock, ahead of all detectors. Where a wider range covers the address, the answer says
- * so: that range stays.
+ * An operator's unblock, ahead of all detectors. If a wider range covers the address, that range stays, and
+ * the answer says so.
  *
  * @throws Refusal, QueueUnavailableError
  */
@@ -57,7 +57,7 @@ export async function unblock(
   };
 }
 
-/** The hold stands before the unblock is queued: no report slips in between. */
+/** Writes the hold before it queues the unblock, so that no report slips in between. */
 async function sendWithHold(
   message: UnblockMessage,
   hold: Hold,
@@ -73,13 +73,13 @@ async function sendWithHold(
   );
   if (others.length >= MAX_HOLDS) throw tooManyHolds(MAX_HOLDS);
   await orderBook.hold(hold).catch((cause) => {
-    // A newer one stands there.
+    // On a conflict, a newer hold is in force.
     if (!(cause instanceof ConflictError)) throw unwritten(cause);
   });
   try {
     await fold.sendOrder(message);
   } catch (error) {
-    // One that is queued, and only could not be announced, keeps its hold.
+    // An unblock that is queued, and merely could not be announced, keeps its hold.
     if (!(error instanceof QueueUnavailableError)) throw error;
     await orderBook.lift(hold).catch((cause) => {
       log.error("A hold without its unblock could not be lifted", cause as Error);

@@ -9,8 +9,8 @@ import type { Answer } from "./http.ts";
 import type { Fields } from "./request.ts";
 
 /**
- * An operator takes back everything that a detector has reported since a moment: what is blocked, and
- * what still waits in the queue. The worker does it, page by page; no report folds into one from before.
+ * An operator takes back everything that a detector has reported since a given time: what is blocked, and
+ * what is still queued. The worker does it, page by page; no report folds into one from before the undo.
  *
  * @throws Refusal, QueueUnavailableError
  */
@@ -38,7 +38,7 @@ export async function undo(
   return { status: 202, body: { status: "queued", requestId, detector, since } };
 }
 
-/** Whoever it names may be no caller any more. */
+/** Checks only the name: the detector may no longer be a caller. */
 function detectorOf({ detector }: Fields): string {
   const { success, output } = v.safeParse(callerName, detector);
   if (success) return output;

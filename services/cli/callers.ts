@@ -30,30 +30,30 @@ import {
 import { FailedError, UsageError } from "./errors.ts";
 import type { Deployment } from "./stage.ts";
 
-/** A caller, for the operator. Of its tokens only the beginnings of the digests are shown. */
+/** A caller as shown to the operator. For its tokens, only the beginnings of the digests are shown. */
 export type ShownCaller = {
   readonly name: string;
   readonly role: Role;
-  /** Where it is from: the deployment's parameter, or an operator. */
+  /** Where it comes from: the deployment's parameter, or an operator. */
   readonly addedBy: "deployment" | "operator";
   readonly tokens: readonly { readonly digest: string; readonly expiresAt?: EpochSeconds }[];
   readonly expiresAt?: EpochSeconds;
 };
 
-/** Who may call: what operators list and change. */
+/** The callers, as operators list and change them. */
 export type CallerBook = {
   list(now: EpochMillis): Promise<ShownCaller[]>;
-  /** Makes a caller and its token, which nobody can read again. @throws UsageError, FailedError */
+  /** Creates a caller and its token, which nobody can read again. @throws UsageError, FailedError */
   add(entry: CallerEntry, isSigning: boolean): Promise<string>;
-  /** Makes a new token; the one before it holds for a while longer. @throws FailedError */
+  /** Creates a new token; the previous one stays valid for a while. @throws FailedError */
   rotate(name: string, overlap: Seconds, isSigning: boolean, now: EpochMillis): Promise<string>;
-  /** From now on the caller may nothing, whatever a deployment says. @throws FailedError */
+  /** From now on the caller may do nothing, whatever the deployment says. @throws FailedError */
   revoke(name: string): Promise<void>;
-  /** Takes back what operators have added for the name: a deployment's own caller is as it was. */
+  /** Removes what operators have added for the name; a deployment's own caller is restored. */
   forget(name: string): Promise<void>;
 };
 
-/** Bytes of a token: nobody guesses it. */
+/** Bytes in a token: too many to guess. */
 const TOKEN_BYTES = 32;
 
 export function createCallerBook(
@@ -93,7 +93,7 @@ export function createCallerBook(
     return {
       own: parseAddedCallers(ownCallers),
       deployed: parseCallers(deployedCallers),
-      /** The newest first. */
+      /** Newest first. */
       secrets: new Map([...deployed, ...addedSecrets(ownTokens)]),
     };
   }
@@ -167,7 +167,7 @@ export function createCallerBook(
     },
 
     async revoke(name) {
-      // One that is on no list has no token either, and can be revoked all the same.
+      // A built-in caller may be on no list and so have no token, but can be revoked all the same.
       if (!builtIn.has(name)) await find(name);
       await write(putCaller(name, null), {
         ...{ partition: tokens, sk: tokenKey(name), item: undefined },
@@ -186,14 +186,14 @@ const secretOf = (digest: Buffer, key: Buffer | undefined): SecretEntry => ({
   ...(key && { signingKey: key.toString("hex") }),
 });
 
-/** A token, and what is stored of it: the digest, and the key for signatures only where it is asked for. */
+/** A token, and what is stored of it: the digest, and the signing key only if requested. */
 function newToken(isSigning: boolean): { token: string; secret: SecretEntry } {
   const token = randomBytes(TOKEN_BYTES).toString("base64url");
   const signingKey = createHmac("sha256", token).update("portcullis-signature").digest("hex");
   return { token, secret: { sha256: hash("sha256", token), ...(isSigning && { signingKey }) } };
 }
 
-/** The value of a parameter; empty where there is none. */
+/** The value of a parameter; empty if there is none. */
 export async function readParameter(ssm: SSMClient, Name: string): Promise<string> {
   if (Name === "") return "";
   try {

@@ -11,7 +11,7 @@ import { createNetworkAcl } from "../../shared/targets/networkAcl/ec2.ts";
 import { aclRecord } from "../../shared/targets/networkAcl/record.ts";
 import type { Deployment, Stage } from "./stage.ts";
 
-/** What a look at one thing has shown. */
+/** The result of checking one thing. */
 export type Check = {
   readonly what: string;
   readonly result: "ok" | "failed" | "skipped";
@@ -23,10 +23,10 @@ const ok = (detail: string): Verdict => ({ result: "ok", detail });
 const failed = (detail: string): Verdict => ({ result: "failed", detail });
 const verdict = (isOk: boolean, detail: string): Verdict => (isOk ? ok(detail) : failed(detail));
 
-/** How AWS-compatible endpoints say that they know no such call. */
+/** How AWS-compatible endpoints say that they do not know a call. */
 const UNSUPPORTED = /UnknownOperation|InvalidAction|NotImplemented|UnsupportedOperation/;
 
-/** Looks at whatever must be so for blocks to come and go. What the endpoint does not know is skipped. */
+/** Checks whatever blocks need to come and go. Skips calls that an AWS-compatible endpoint does not know. */
 export async function runChecks(stage: Stage, deployment: Deployment): Promise<Check[]> {
   const check = async (what: string, run: () => Promise<Verdict>): Promise<Check> => {
     try {
@@ -88,7 +88,7 @@ async function subnetsOf({ ec2 }: Stage, id: string): Promise<Verdict> {
   return verdict(subnets > 0, subnets > 0 ? `it guards ${subnets}` : "it guards none");
 }
 
-/** An allow below our rules lets in what they deny; ours stand below the allows that come after. */
+/** An allow numbered below our rules lets in what they deny; our rules must stand below all allows. */
 async function rulesOf(
   { ec2 }: Stage,
   { ruleNumbers: { first, last } }: Deployment,
@@ -160,7 +160,7 @@ async function alarmsOf({ name, isLocal, cloudWatch }: Stage): Promise<Verdict> 
       new DescribeAlarmsCommand({ AlarmNamePrefix, ...(NextToken && { NextToken }) }),
     );
     for (const { AlarmName = "", StateValue } of page.MetricAlarms ?? []) {
-      // What begins in lower case is of another stage, whose name begins with this one's.
+      // A lower-case letter here means another stage, whose name begins with this one's.
       if (!/^[A-Z]/.test(AlarmName.slice(AlarmNamePrefix.length))) continue;
       all++;
       if (StateValue === "ALARM") red.push(AlarmName);

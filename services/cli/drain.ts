@@ -8,19 +8,19 @@ import type { Deployment, Stage } from "./stage.ts";
 /** What is left of ours in a target. */
 export type Drained = {
   readonly id: string;
-  /** Entries that are ours, or may be. */
+  /** How many entries are ours, or may be. */
   readonly left: number;
-  /** Why they are left, in one sentence; undefined where none is. */
+  /** Why they are left, in one sentence; undefined if none is. */
   readonly why: string | undefined;
 };
 
 const LOOK_EVERY: Millis = 500;
 
 /**
- * Orders the mode `off`, and waits until no target holds an entry of ours. People's entries stay, and so
- * does the order, until somebody orders another mode.
+ * Orders the mode `off`, and waits until no target holds an entry of ours. People's entries stay, and the
+ * order stands until somebody orders another mode.
  *
- * @param timeout after which whatever is left is left
+ * @param timeout after which it stops waiting and reports what is left
  */
 export async function drain(
   { dynamo }: Pick<Stage, "dynamo">,
@@ -49,7 +49,7 @@ async function look(
   deployment: Pick<Deployment, "tableName" | "list" | "targets">,
 ): Promise<Drained[]> {
   const states = createTargetStates(dynamo, deployment);
-  // Also of targets that are no longer configured: what is ours there is nobody's to take out.
+  // Includes targets that are no longer configured: nothing removes our entries there.
   const all = [...deployment.targets, ...(await readTargetIds(dynamo, deployment))];
   const targets = [...new Map(all.map((target) => [target.id, target])).values()];
   return Promise.all(

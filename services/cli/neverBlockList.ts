@@ -14,31 +14,31 @@ import { FailedError, UsageError } from "./errors.ts";
 import { numberOf } from "./output.ts";
 import type { Deployment, Stage } from "./stage.ts";
 
-/** A range that is never blocked, or a prefix list of such ranges, for the operator. */
+/** A range that is never blocked, or a prefix list of such ranges, as shown to the operator. */
 export type ShownEntry = {
-  /** For a prefix list its id. */
+  /** For a prefix list, its id. */
   readonly cidr: string;
   readonly addedBy: string;
   readonly why: string;
   /** ISO 8601. */
   readonly since: string;
-  /** What the enforcer knows of a prefix list; empty for a range. */
+  /** What the enforcer knows about a prefix list; empty for a range. */
   readonly state: string;
 };
 
-/** The owner's never-block list: what operators list and change. */
+/** The owner's never-block list, as operators list and change it. */
 export type NeverBlockList = {
   list(): Promise<ShownEntry[]>;
-  /** @returns how many were not there before. @throws UsageError, FailedError */
+  /** @returns how many are new. @throws UsageError, FailedError */
   add(texts: readonly string[], note: Note, now: EpochMillis): Promise<number>;
-  /** @returns how many were there. @throws UsageError, FailedError */
+  /** @returns how many were on the list. @throws UsageError, FailedError */
   remove(texts: readonly string[]): Promise<number>;
 };
 
-/** Why a range is added, and by whom. */
+/** Why a range was added, and by whom. */
 export type Note = { readonly why: string; readonly addedBy: string };
 
-/** How long EC2 may take to say which prefix lists there are. */
+/** How long EC2 may take to say which prefix lists exist. */
 const ANSWER_WITHIN: Millis = 10_000;
 
 export function createNeverBlockList(
@@ -58,7 +58,7 @@ export function createNeverBlockList(
   const existing = (ids: readonly string[]) =>
     findPrefixLists(ec2, ids, AbortSignal.timeout(ANSWER_WITHIN));
 
-  /** What is known of the prefix lists among the entries, by id. */
+  /** What is known about the prefix lists among the entries, by id. */
   async function statesOf(entries: readonly string[]): Promise<ReadonlyMap<string, string>> {
     const ids = [...new Set(entries.filter(isPrefixList))];
     if (ids.length === 0) return new Map();
@@ -138,7 +138,7 @@ export function createNeverBlockList(
   };
 }
 
-/** Each once. @throws UsageError: all of them are looked at before any is written */
+/** Each once. @throws UsageError; all are checked before any is written */
 function parseAll(texts: readonly string[]): string[] {
   try {
     return [...new Set(texts.map(canonical))];
@@ -151,7 +151,7 @@ function parseAll(texts: readonly string[]): string[] {
 /** @throws InvalidAddressError for what is neither a range nor a prefix list's id */
 const canonical = (entry: string): string => (isPrefixList(entry) ? entry : parseCidr(entry).text);
 
-/** @param ranges how many the enforcer has read of it */
+/** @param ranges how many of its ranges the enforcer has read */
 function stateOf(exists: boolean, ranges: number | undefined): string {
   const known = ranges === undefined ? "not read yet" : numberOf(ranges, "range");
   if (exists) return known;

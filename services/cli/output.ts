@@ -1,7 +1,7 @@
 import Table from "cli-table3";
 import type { Command } from "commander";
 
-/** What every command takes. */
+/** The options of every command. */
 export type StageOptions = {
   readonly stage?: string;
   readonly local?: true;
@@ -43,12 +43,12 @@ export function say({ json }: StageOptions, result: unknown, sentence: string): 
   console.log(json ? JSON.stringify(result) : sentence);
 }
 
-/** A message is anybody's text, and a terminal obeys control characters. */
+/** A message may be anybody's text, and a terminal obeys control characters. */
 export const printable = (text: string): string => text.replace(/\p{C}/gu, "·");
 
 export function numberOf(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
-/** Whether progress is shown: to a person, not to a program. */
+/** Whether to show progress: to a person, not to a program. */
 export const isWatched = ({ json }: StageOptions): boolean => process.stdout.isTTY && !json;

@@ -9,24 +9,24 @@ import { createCallerBook } from "./callers.ts";
 import { FailedError } from "./errors.ts";
 import type { Deployment, Stage } from "./stage.ts";
 
-/** One step of a block's way, and how long it took; undefined where it did not happen in time. */
+/** One step on a block's way, and how long it took; undefined if it did not happen in time. */
 export type Hop = { readonly what: string; readonly ms: Millis | undefined };
 
-/** How long the smoke test's own caller, and its block, last if nobody takes them back. */
+/** How long the smoke test's own caller and its block last if nobody removes them. */
 const LIFE: Seconds = 900;
 
-/** WAF grants five reads a second for account and region, and the enforcer needs some. */
+/** WAF grants five reads a second per account and region, and the enforcer needs some of them. */
 const LOOK_EVERY = { networkAcl: 250, wafIpSet: 1_000 } as const satisfies Record<string, Millis>;
 const ASK_EVERY: Millis = 250;
 const ANSWER_WITHIN: Millis = 10_000;
 
 /**
- * Sends one address of a documentation range all the way: as a caller that it makes for itself, it blocks
- * the address, waits for the entry in every target, unblocks it, waits until the entries are gone, and
- * leaves no caller behind.
+ * Sends one address from a documentation range all the way: as a caller that it creates for itself, it
+ * blocks the address, waits for the entry in every target, unblocks it, waits until the entries are gone,
+ * and leaves no caller behind.
  *
  * @param timeout for each hop
- * @throws FailedError where nothing could be denied anyway
+ * @throws FailedError if nothing could be denied anyway
  */
 export async function walk(
   stage: Pick<Stage, "dynamo" | "ssm" | "ec2" | "waf">,
@@ -102,7 +102,7 @@ export async function walk(
   }
 }
 
-/** How long it took; undefined where it did not happen in time. What fails is tried again. */
+/** How long it took; undefined if it did not happen in time. A failed look is repeated. */
 async function timeUntil(
   isDone: () => Promise<boolean>,
   every: Millis,
@@ -118,7 +118,7 @@ async function timeUntil(
   }
 }
 
-/** A look at what the target itself denies, whatever the table says of it. */
+/** A look at what the target itself denies, whatever the table says. */
 function createLook(
   { ec2, waf }: Pick<Stage, "ec2" | "waf">,
   { ruleNumbers: { first, last } }: Pick<Deployment, "ruleNumbers">,

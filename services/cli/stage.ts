@@ -42,19 +42,19 @@ export type Stage = {
   readonly waf: WAFV2Client;
   readonly ssm: SSMClient;
   readonly cloudWatch: CloudWatchClient;
-  /** The functions by the names that they are deployed under. */
+  /** The functions' names as deployed. */
   readonly enforcer: string;
   readonly worker: string;
   readonly blacklist: string;
-  /** @throws NoStageError where there is no such queue */
+  /** @throws NoStageError if there is no such queue */
   queueUrl(name: "queue" | "dead letters" | "stream failures"): Promise<string>;
-  /** What the functions are deployed with. @throws NoStageError where there are none */
+  /** How the stage is deployed. @throws NoStageError if there are no functions */
   deployment(): Promise<Deployment>;
-  /** Where the endpoint is. @throws NoStageError where there is none */
+  /** The endpoint's URL. @throws NoStageError if there is none */
   api(): Promise<string>;
 };
 
-/** How a stage is deployed: what its functions' environment says. */
+/** How a stage is deployed, according to its functions' environment. */
 export type Deployment = {
   readonly tableName: string;
   readonly list: string;
@@ -62,21 +62,21 @@ export type Deployment = {
   readonly ruleLimit: number;
   readonly ruleNumbers: { readonly first: number; readonly last: number };
   readonly mode: string;
-  /** How long an address is remembered whose block has ended. */
+  /** How long an address is remembered after its block has ended. */
   readonly repeatMemory: Seconds;
-  /** The weight that detectors must reach together; 0 = any one will do. */
+  /** The weight that detectors must reach together; 0: any one will do. */
   readonly corroborationThreshold: number;
-  /** Names of the parameters with a deployment's first callers; empty where it does without. */
+  /** Names of the parameters with the deployment's first callers; empty if it does without. */
   readonly parameters: {
     readonly tokens: string;
     readonly callers: string;
     readonly neverBlock: string;
   };
-  /** Detectors that are callers without being on any list. */
+  /** Detectors that are callers without being listed anywhere. */
   readonly eventDetectors: readonly string[];
 };
 
-/** The stage does not run, or lacks what is looked for. */
+/** The stage is not running, or lacks what was looked for. */
 export class NoStageError extends Error {
   override readonly name = "NoStageError";
 }
@@ -84,7 +84,7 @@ export class NoStageError extends Error {
 /** The stage that the local cloud deploys. */
 const LOCAL_STAGE = "local";
 
-/** While the enforcer is busy, Lambda answers 429: the SDK asks again, with growing pauses. */
+/** While the enforcer is busy, Lambda answers 429: the SDK retries with growing pauses. */
 const INVOKE_ATTEMPTS = 10;
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -111,7 +111,7 @@ const blacklistSettings = v.object({
   NEVER_BLOCK_PARAMETER: parameterName,
 });
 
-/** Which stage: a deployed one by its name, otherwise the local cloud that runs in this folder. */
+/** Which stage: a deployed one by its name, otherwise the local cloud running in this folder. */
 export type StageChoice = {
   readonly stage?: string;
   readonly local?: true;
@@ -119,10 +119,11 @@ export type StageChoice = {
 };
 
 /**
- * A deployed stage, reached as the AWS CLI reaches it, in the region that its stage file states.
+ * Opens a stage: a deployed one as the AWS CLI would reach it, in the region that its stage file states, or
+ * the local cloud.
  *
  * @param root the checkout, with the stage files and the local cloud's state
- * @throws NoStageError where no local cloud runs, UsageError where the choice is none
+ * @throws NoStageError if no local cloud runs, UsageError if the choice is invalid
  */
 export function openStage(choice: StageChoice, root: string = ROOT): Stage {
   if (choice.local && choice.stage !== undefined) {
@@ -229,7 +230,7 @@ export function openStage(choice: StageChoice, root: string = ROOT): Stage {
   };
 }
 
-/** The region is stated once: in the stage's file; where it has none, as for the AWS CLI. */
+/** The region is stated once, in the stage's file; if that has none, it is found as by the AWS CLI. */
 function regionOf(root: string, stage: string, given: string | undefined): string {
   const region = given ?? regionInFile(root, stage) ?? process.env.AWS_REGION;
   if (region) return region;
@@ -248,7 +249,7 @@ function regionInFile(root: string, stage: string): string | undefined {
   throw new UsageError(`infra/stages/${stage}.yml states no region.`);
 }
 
-/** What the local cloud writes about itself, as far as an operator needs it. */
+/** The part of what the local cloud writes about itself that an operator needs. */
 const stackSchema = v.pipe(
   v.string(),
   v.parseJson(),
@@ -269,7 +270,7 @@ type Stack = v.InferOutput<typeof stackSchema>;
 
 function localOptions(stack: Stack, service: keyof Stack["endpoints"]) {
   const { AWS_ACCESS_KEY_ID, AWS_PROFILE } = process.env;
-  // The local engines take any credentials, but the SDK does not go without.
+  // The local engines accept any credentials, but the SDK requires some.
   const credentials = { accessKeyId: "local", secretAccessKey: "local" };
   return {
     endpoint: stack.endpoints[service],

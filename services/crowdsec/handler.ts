@@ -44,10 +44,10 @@ const crowdsec: Crowdsec = {
   clock: Date.now,
 };
 
-/** What a pull keeps of its time for its last messages and its mark, in milliseconds. */
+/** The time that a pull reserves for its last messages and its mark, in milliseconds. */
 const RESERVE_MS = 5_000;
 
-/** A pull that fails says so once; the next one makes it good. */
+/** A failed pull is logged once and not retried; the next one makes up for it. */
 export async function handler(_event: ScheduledEvent, context: Context): Promise<void> {
   const count = (name: string, value: number) => metrics.addMetric(name, "Count", value);
   try {
@@ -63,7 +63,7 @@ export async function handler(_event: ScheduledEvent, context: Context): Promise
       log.info("Another pull is under way");
       return;
     }
-    // The sentence says all that there is to mend; its cause may repeat what CrowdSec answered.
+    // The sentence says all that needs fixing; its cause may repeat what CrowdSec answered.
     const why = error instanceof PullError ? { why: error.message } : { error: error as Error };
     log.error("A pull of CrowdSec's decisions failed", why);
     count("PullFailed", 1);

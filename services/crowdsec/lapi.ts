@@ -3,26 +3,26 @@ import { NotUnderstoodError } from "../../shared/detectors/detector.ts";
 import type { Millis } from "../../shared/domain/time.ts";
 import { PullError } from "./errors.ts";
 
-/** CrowdSec's local API, as one of its bouncers asks it. */
+/** CrowdSec's local API, as a bouncer uses it. */
 export type Lapi = {
   /**
-   * What it has decided since it was asked last, which it remembers itself; or all that it wants.
+   * CrowdSec's decisions since the last call (CrowdSec remembers which), or all decisions in force.
    *
    * @throws PullError
    */
   decisions(isWhole: boolean): Promise<Streamed>;
 };
 
-/** The answer, and all of its body. */
+/** For the answer, including its whole body. */
 const TIMEOUT: Millis = 15_000;
 
-/** Some 200,000 decisions. */
+/** Room for some 200,000 decisions. */
 const MAX_BYTES = 32 * 1_048_576;
 
-/** What an HTTP header can hold; the libraries' own error would repeat it. */
+/** What an HTTP header can hold. Checked here, as the libraries' own error would repeat the key. */
 const KEY = /^[\x21-\x7e]{1,512}$/;
 
-/** @param key reads the key of the bouncer */
+/** @param key reads the bouncer's key */
 export function createLapi(url: string, key: () => Promise<string>): Lapi {
   return {
     async decisions(isWhole) {
@@ -36,7 +36,7 @@ export function createLapi(url: string, key: () => Promise<string>): Lapi {
       };
       const signal = AbortSignal.timeout(TIMEOUT);
       try {
-        // The key is for this server, and for none that it names.
+        // The key is for this server, not for one that it redirects to.
         const response = await fetch(address, { headers, signal, redirect: "manual" });
         if (response.status !== 200) {
           await response.body?.cancel();

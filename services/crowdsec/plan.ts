@@ -2,7 +2,7 @@ import type { Reported } from "../../shared/aws/table/pulls.ts";
 import type { Cidr } from "../../shared/domain/cidr.ts";
 import type { EpochMillis, EpochSeconds, Seconds } from "../../shared/domain/time.ts";
 
-// plan: what an answer of CrowdSec makes of what was reported before.
+// plan: what follows from CrowdSec's answer and from what was reported before.
 //
 //   the address was              and CrowdSec                      → is
 //   ──────────────────────────────────────────────────────────────────────────────────
@@ -13,46 +13,46 @@ import type { EpochMillis, EpochSeconds, Seconds } from "../../shared/domain/tim
 //   reported                     wants it for less                  withdrawn, and reported
 //   reported for less, as its    still wants it when that is
 //   caller may no longer         about to end                       reported
-//   reported                     wants it by nobody we listen to    let alone
+//   reported                     wants it by nobody we listen to    left alone
 //   reported                     wants it no longer                 withdrawn
-//   reported                     has seen its time run out          let alone
+//   reported                     has seen its time run out          left alone
 //
-// CrowdSec speaks of an address, not of a decision: of several it names the one that lasts longest, and
-// an address as deleted once none is left. Where a shorter one is left it says nothing until it is asked for
-// all that it wants.
+// CrowdSec reports per address, not per decision: of several decisions it names the one that lasts longest,
+// and it names an address as deleted once none is left. If a shorter one is left, it says nothing until it
+// is asked for all that it wants.
 
-/** A ban, its address parsed. */
+/** A ban, with its address parsed. */
 export type Wanted = {
   readonly cidr: Cidr;
   readonly until: EpochSeconds;
   readonly reason: string;
-  /** Whether it is of an origin that we listen to. */
+  /** Whether it comes from an origin that we listen to. */
   readonly isHeeded: boolean;
 };
 
-/** An answer of CrowdSec, its addresses parsed. */
+/** An answer from CrowdSec, with its addresses parsed. */
 export type Answer = {
-  /** All that it wants; otherwise what has changed since it was asked last. */
+  /** True for all that it wants; otherwise it is what has changed since the last request. */
   readonly isWhole: boolean;
   readonly wanted: readonly Wanted[];
   readonly ended: readonly Cidr[];
 };
 
 export type Plan = {
-  /** Before anything is reported. */
+  /** To be sent before any report. */
   readonly withdrawals: readonly Cidr[];
-  /** What was reported by a pull that has not finished: it may never have been queued. */
+  /** What an unfinished pull reported: it may never have been queued. */
   readonly again: readonly Wanted[];
   readonly reports: readonly Wanted[];
 };
 
-/** Clocks differ, and answers take a while: ends that are closer than this are the same. */
+/** Clocks differ, and answers take a while: ends closer together than this count as the same. */
 const SAME: Seconds = 10;
 
-/** What is wanted for longer than its caller may report is reported anew so long before it ends. */
+/** A block wanted for longer than the caller may report is reported anew this long before it ends. */
 const RENEWAL: Seconds = 2 * 3_600;
 
-/** @param unfinishedSince when the first pull began since which none has finished */
+/** @param unfinishedSince when the first of the latest unfinished pulls began */
 export function planOf(
   { isWhole, wanted, ended }: Answer,
   reported: ReadonlyMap<string, Reported>,
@@ -71,7 +71,7 @@ export function planOf(
     : isIn(new Set(ended.map(({ text }) => text)));
 
   const withdrawals = [...reported.values()].filter((known) => {
-    // What has run out by itself has done so in the list as well, unless its block lasts longer: it may.
+    // A ban that ran out has run out in the list as well, unless its block lasts longer, which it may.
     if (isOver(known)) return false;
     const isLess = isWhole || isEnded(known) ? isShorter(known) : false;
     return isLess || (isEnded(known) && !heeded.has(known.cidr.text));
@@ -106,7 +106,7 @@ const isIn =
   ({ cidr }: Reported) =>
     texts.has(cidr.text);
 
-/** The ban of each address that lasts longest. */
+/** The longest ban of each address. */
 function longest(wanted: readonly Wanted[]): ReadonlyMap<string, Wanted> {
   const bans = new Map<string, Wanted>();
   for (const one of wanted) {

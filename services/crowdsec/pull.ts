@@ -20,10 +20,10 @@ import { PullError } from "./errors.ts";
 import type { Lapi } from "./lapi.ts";
 import { planOf, type Wanted } from "./plan.ts";
 
-/** The caller in whose name it reports. */
+/** The caller name under which it reports. */
 export const CALLER = "crowdsec";
 
-/** What a pull works with. */
+/** A pull's dependencies and settings. */
 export type Crowdsec = {
   readonly lapi: Lapi;
   readonly pulls: Pulls;
@@ -31,15 +31,15 @@ export type Crowdsec = {
   readonly budgets: Budgets;
   readonly outstanding: Pick<Outstanding, "read">;
   readonly queue: Pick<Queue, "sendAll">;
-  /** Whose decisions count, in lower case. */
+  /** The origins whose decisions count, in lower case. */
   readonly origins: readonly string[];
-  /** Blocks that may be in force, of all callers together. */
+  /** How many blocks may be in force, of all callers together. */
   readonly blockLimit: number;
   readonly log: Pick<Logger, "info" | "warn">;
   readonly clock: () => EpochMillis;
 };
 
-/** What a pull has done. */
+/** What a pull did. */
 export type Pulled = {
   readonly reported: number;
   readonly withdrawn: number;
@@ -48,34 +48,34 @@ export type Pulled = {
 };
 
 /**
- * How often all that CrowdSec wants is asked for, though nothing has failed: what it does not tell as a
- * change is mended then.
+ * How often CrowdSec is asked for all that it wants even if nothing has failed: this corrects what it does
+ * not report as a change.
  */
 const WHOLE_EVERY: Millis = 3_600_000;
 
-/** Messages that are on their way to the queue at once: SQS takes 300 calls a second for a group. */
+/** Messages per part that is sent to the queue: SQS takes 300 calls a second per message group. */
 const AT_ONCE = 100;
 
-/** Reports of one pull, whatever the caller's limits. */
+/** At most this many reports per pull, whatever the caller's limits. */
 const MOST = 10_000;
 
-/** A moment that everything takes: the year 2286. */
+/** A moment that every store and format accepts: in the year 2286. */
 const FOREVER = 9_999_999_999;
 
 /**
  * Asks CrowdSec and queues what follows from the answer.
  *
- * CrowdSec remembers what it has told, and tells it once. So each pull marks that it has begun, before it
- * asks, and that it has finished, once everything is queued. A pull that finds the mark of one that has not
- * finished asks for all that CrowdSec wants. What is reported is remembered before it is queued: so that
- * is withdrawn which CrowdSec no longer wants, however long nobody has asked.
+ * CrowdSec remembers what it has said, and says it only once. So each pull marks that it has begun, before
+ * it asks, and that it has finished, once everything is queued. A pull that finds an unfinished pull's mark
+ * asks for all that CrowdSec wants. Reports are remembered before they are queued, so that what CrowdSec no
+ * longer wants is withdrawn, however long nobody has asked.
  *
  * @param deadline when it must have finished
  * @throws PullError, ConflictError while another pull runs
  */
 export async function pull(crowdsec: Crowdsec, deadline: EpochMillis): Promise<Pulled> {
   const { lapi, pulls, log, clock } = crowdsec;
-  // Before CrowdSec tells it: what the worker would drop must not count as told.
+  // Check before asking CrowdSec: it says things once, and the worker would drop this caller's reports.
   const caller = (await crowdsec.callers()).get(CALLER);
   if (!caller || !may(caller, "detector"))
     throw new PullError(`There is no caller ${CALLER} that may report: portcullis token new.`);
@@ -93,14 +93,14 @@ export async function pull(crowdsec: Crowdsec, deadline: EpochMillis): Promise<P
 
     const pulled = createQueueing(caller, crowdsec, deadline, now);
     await pulled.withdraw(plan.withdrawals);
-    // What is reported again was paid for.
+    // Repeated reports have been paid for.
     const again = await pulled.report(plan.again);
     if (again < plan.again.length)
       throw new PullError("The time was too short to queue everything.");
     const fresh = await pulled.report(plan.reports.slice(0, granted));
     const left = plan.reports.length - fresh;
     if (left > 0) log.warn("Left decisions to the next pull", { left, granted });
-    // Then the next one asks for all of it, as CrowdSec does not tell it again.
+    // If anything is left, the next pull asks for everything, as CrowdSec does not say it again.
     await pulls.finish(deadline, left > 0 ? 0 : isWhole ? startedAt : wholeAt);
     return { reported: again + fresh, withdrawn: plan.withdrawals.length, left };
   } catch (error) {
@@ -109,7 +109,7 @@ export async function pull(crowdsec: Crowdsec, deadline: EpochMillis): Promise<P
   }
 }
 
-/** What the answer says of addresses that the caller may report; the log says how many others there were. */
+/** The part of the answer about addresses that the caller may report; the log counts the others. */
 function understood(
   { bans, ended, notUnderstood }: Streamed,
   caller: Caller,
@@ -146,7 +146,7 @@ function understood(
   return all;
 }
 
-/** How many of so many reports the caller may make now. */
+/** How many of `count` reports the caller may make now. */
 async function affordable(
   count: number,
   { name, limits }: Caller,
@@ -177,7 +177,7 @@ function createQueueing(
     const stored = await queue.sendAll(
       messages.map((message) => ({
         message,
-        // A pull that is made good says the same once more, and must not be taken for a repeat.
+        // A pull that makes up for a failed one says the same again, and must not pass for a repeat.
         deduplicationId: `${message.kind}#${"cidr" in message ? message.cidr.text : ""}#${requestId}`,
         lane: "detectors",
       })),
@@ -187,7 +187,7 @@ function createQueueing(
       throw new PullError(`The queue did not take ${untaken} of ${stored.length} messages.`);
   }
 
-  /** Does a part at a time, as long as there is time. @returns how many */
+  /** Does one part at a time, as long as there is time. @returns how many were done */
   async function inParts<T>(all: readonly T[], doPart: (part: readonly T[]) => Promise<void>) {
     let done = 0;
     while (done < all.length && clock() < deadline) {
@@ -202,7 +202,7 @@ function createQueueing(
     async withdraw(cidrs: readonly Cidr[]): Promise<void> {
       const done = await inParts(cidrs, async (part) => {
         await send(
-          // Before what is reported now: between an address's messages their moments decide.
+          // Dated before what is reported now: of an address's messages, the later one wins.
           part.map((cidr) => ({
             kind: "withdraw",
             cidr,

@@ -8,12 +8,12 @@ export const settings = v.object({
   QUEUE_URL: text,
   QUEUE_SHARDS: wholeNumber(1, 100),
   CALLERS_PARAMETER: parameterName,
-  /** Blocks that may be in force, of all callers together. */
+  /** How many blocks may be in force, of all callers together. */
   BLOCK_LIMIT: wholeNumber(1, 2_000_000),
   /** Where CrowdSec's LAPI is. */
   CROWDSEC_URL: text,
-  /** Whose decisions count. */
+  /** The origins whose decisions count. */
   CROWDSEC_ORIGINS: names,
-  /** The parameter with the key of the bouncer. */
+  /** The parameter that holds the bouncer's key. */
   CROWDSEC_KEY_PARAMETER: text,
 });

@@ -11,22 +11,22 @@ import {
   ThrottledError,
 } from "../../shared/targets/target.ts";
 
-/** What became of a plan's changes, and how it ended. */
+/** What became of a plan's changes. */
 export type Outcome<Change> = Applied<Change> & {
   /** Changes left for the next plan: out of time, refused or failed. */
   readonly left: number;
-  /** The ranges that AWS refused to take, with its error code. */
+  /** The ranges that AWS refused, with its error code. */
   readonly refused: Readonly<Record<string, string>>;
   /** How many changes were refused, deletions included. */
   readonly refusals: number;
-  /** Changes were left because the target throttled, changed meanwhile, or the plan had grown old. */
+  /** Changes were left because the target throttled or changed meanwhile, or the plan had grown old. */
   readonly isInterrupted: boolean;
   readonly isMissing: boolean;
 };
 
 /**
- * Applies the changes in their order, and begins none after `stopAt`. What cannot be done now is left
- * for the next plan. A change that is refused or fails does not keep out those that do not need it.
+ * Applies the changes in order, and begins none after `stopAt`. What cannot be done now is left for the next
+ * plan. A refused or failed change holds up only the changes that need it.
  */
 export async function apply<Change extends TargetChange, Actual>(
   target: Pick<Target<unknown, Actual, Change>, "id" | "apply" | "describe">,
@@ -87,7 +87,7 @@ export async function apply<Change extends TargetChange, Actual>(
           notDone.push(change);
           log.error("The target does not exist", { ...line, error });
         } else {
-          // It may have been done: the next plan finds out.
+          // It may have taken effect: the next plan finds out.
           log.error("A change failed", { ...line, error: error as Error });
         }
       }

@@ -26,14 +26,14 @@ import { wantedIn } from "./policy.ts";
 import type { Sweeper } from "./sweep.ts";
 import type { TimeToEntry } from "./timeToEntry.ts";
 
-// converge, the whole algorithm, for one target:
+// converge: the whole algorithm for one target.
 //
 //   actual   what the target holds now           its own read
 //   wanted   what the list wants now             ranked, unexpired, as many as could ever fit
 //   orders   what operators have ordered         the mode, and the holds
 //   plan     plan(wanted, record, actual)        pure
 //   record   what is ours after the changes      before AWS is called, so that a crash forgets nothing
-//   apply    the changes, strongest first        idempotent; what is not granted now is planned anew
+//   apply    the changes, strongest first        idempotent; what is not granted now is planned again
 //   settle   what AWS has confirmed              recorded again
 
 export type Enforcer = {
@@ -41,7 +41,7 @@ export type Enforcer = {
   readonly states: Pick<TargetStates, "read" | "write" | "writeNetwork">;
   readonly orders: Pick<OrderBook, "read">;
   readonly sources: Pick<Sources, "recent">;
-  /** The list with the ranges of the network behind the target. @throws where none is known */
+  /** The list, including the ranges of the network behind the target. @throws if none is known */
   readonly neverBlock: (ownRanges: readonly string[]) => Promise<LastKnown>;
   /** The deployment's own mode, which an operator's order overrides. */
   readonly mode: Mode;
@@ -51,63 +51,63 @@ export type Enforcer = {
   readonly clock: () => EpochMillis;
 };
 
-/** What a converge of one target did, for log, metrics and the next wake-up. */
+/** What a converge of one target did, for the log, the metrics and the next wake-up. */
 export type Converged = {
   readonly applied: number;
   /** Changes left for the next converge: out of time, refused or failed. */
   readonly left: number;
   /** Changes that AWS refused. */
   readonly refused: number;
-  /** Entries of ours that a person removed or changed, and that were repaired. */
+  /** Our entries that a person removed or changed, and that were repaired. */
   readonly drifted: number;
-  /** Entries of persons where ours could be. */
+  /** People's entries where ours could be. */
   readonly foreign: number;
-  /** Ranges that are denied: AWS has confirmed them, and nothing lets them in before. */
+  /** Ranges that are denied: AWS has confirmed them, and no earlier entry lets them in. */
   readonly enforced: number;
-  /** Wanted blocks that no entry covers; as many are counted as are read. */
+  /** Wanted blocks that no entry covers; only those that were read are counted. */
   readonly waiting: number;
   /** Ranges that wait only because of a person's allow. */
   readonly shadowed: number;
   readonly problem: Problem | null;
-  /** The never-block list is what the owner wants now, not only what was read last. */
+  /** The never-block list is what the owner wants now, not just what was read last. */
   readonly isNeverBlockReadable: boolean;
-  /** When the first block that holds a place here ends; undefined where none does. */
+  /** When the first block that holds a place here ends; undefined if none holds one. */
   readonly nextEnd: EpochSeconds | undefined;
-  /** From acceptance to the entry, of the blocks whose entry AWS has just confirmed. */
+  /** Times from acceptance to entry, for the blocks whose entry AWS has just confirmed. */
   readonly timesToEntry: readonly Millis[];
 };
 
 /**
- * How long a plan is applied before a new one is made. Under EC2's throttle the changes of a full ACL
- * take many seconds, in which stronger blocks come and others end.
+ * How long a plan is applied before a new one is made. Under EC2's throttle, the changes of a full ACL take
+ * many seconds, in which stronger blocks arrive and others end.
  */
 const PLAN_LIFE: Millis = 2_000;
 
-/** How often the list is read at most to fill a target, and how many times as much each time. */
+/** How often the list is read at most to fill a target, and by what factor each reading grows. */
 const READINGS = 3;
 const READ_ON = 8;
 
 /** Blocks of a family that are read at most: they must fit into memory. */
 const MOST_READ = 20_000;
 
-/** Refused ranges that the state names: ten thousand would not fit into the item. */
+/** How many refused ranges the state names: ten thousand would not fit into the item. */
 const MAX_REFUSED = 1_000;
 
-/** The record is written at least this often, even if nothing changes. */
+/** The state is written at least this often, even if nothing changes. */
 const RECORD_EVERY: Millis = 30_000;
 
-/** What a round did, and whether another one must follow. */
+/** What a round did, and whether another must follow. */
 export type Round = {
   readonly converged: Converged;
   /** Changes were left because the target throttled, or the plan had grown old. */
   readonly isInterrupted: boolean;
-  /** A quota was met: the next plan keeps to it. */
+  /** A quota was met: the next plan respects it. */
   readonly hasLearnt: boolean;
 };
 
 /**
- * Makes one target what the list wants, as far as one plan goes. Whatever woke it, it looks at
- * everything, so it may be run any number of times, by anyone, at any time.
+ * Makes one target match the list, as far as one plan goes. Whatever woke it, it looks at everything, so it
+ * may be run any number of times, by anyone, at any time.
  *
  * @param deadline after which no further change is begun
  * @throws ThrottledError (while reading), ConflictError, and whatever the table fails with
@@ -178,7 +178,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   const record = target.settle(planned.record, before, applied, clock());
   const rangesIn = (of: Record) => target.record.entries(of).map(({ cidr }) => cidr);
   const converged = summarize(target, record, ranked, shown, applied, {
-    // Of a person's are what the real plan finds so: the monitored one does not know our own entries.
+    // People's entries are counted by the real plan: the monitored one does not know our own entries.
     foreign: planned.foreign,
     drifted: planned.drifted,
     problem: applied.isMissing ? "missing" : applied.refusals > 0 ? "refused" : recorded.problem,
@@ -208,17 +208,17 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   };
 }
 
-/** The strongest blocks that are for the target, as far as they were read. */
+/** The strongest blocks for the target, as far as they were read. */
 type Candidates = {
   readonly blocks: readonly Block[];
-  /** So many of each family were asked for. */
+  /** How many of each family were asked for. */
   readonly count: number;
   /** The families that may have more of them. */
   readonly unread: readonly Family[];
   readonly isPartial: boolean;
 };
 
-/** Reads them of both families. What has expired and stands before them is swept from here on. */
+/** Reads them for both families, and starts to sweep the expired blocks that stand before them. */
 async function readCandidates(
   { blocks, sweeper, clock }: Enforcer,
   { leastSeverity }: Pick<Target<never, never, never>, "leastSeverity">,
@@ -271,9 +271,9 @@ async function readHeld<Record>(
 }
 
 /**
- * The blocks that are to be read again because they hold a place. Without a margin only those that an
- * entry of another name covers: the others are found by their entries where they must be, and ten
- * thousand names would not fit into the item.
+ * The blocks to read again because they hold a place. Without a margin, only those covered by an entry of
+ * another name: the others are found by their entries where needed, and ten thousand names would not fit
+ * into the item.
  */
 function heldIn(
   { margin }: Pick<Target<never, never, never>, "margin">,
@@ -286,7 +286,7 @@ function heldIn(
   );
 }
 
-/** Undefined where they cannot be read: then no merged range covers innocents. */
+/** Undefined if they cannot be read: then no merged range covers innocents. */
 async function readSources(
   { sources, log, clock }: Enforcer,
   target: string,
@@ -311,7 +311,7 @@ function isAmong(texts: readonly string[]): (cidr: Cidr) => boolean {
 }
 
 /**
- * The never-block list as it holds for the target; undefined where it cannot be read.
+ * The never-block list as it applies to the target; undefined if it cannot be read.
  *
  * @param ownRanges those of the network as EC2 shows them, or why it does not
  * @param lastKnown those, or what was recorded of them: the ranges of a VPC seldom change
@@ -336,7 +336,7 @@ async function readNeverBlock(
   }
 }
 
-/** @throws ValiError where the record cannot be read: what is ours must not be forgotten */
+/** @throws ValiError if the record cannot be read: what is ours must not be forgotten */
 function parseRecord<Record>(
   { record }: Pick<Target<Record, never, never>, "record">,
   item: unknown,
@@ -347,7 +347,7 @@ function parseRecord<Record>(
 /** The blocks that hold a place: in a range of their own, or in a merged one. */
 function holdersOf(blocks: readonly Block[], ranges: readonly Cidr[]): Block[] {
   const texts = new Set(ranges.map(({ text }) => text));
-  // Ranges that are no block of their own are merged ones: few.
+  // Ranges that are not blocks themselves are merged ones, and few.
   const own = new Set(blocks.map(({ cidr }) => cidr.text));
   const merged = ranges.filter(({ text }) => !own.has(text));
   return blocks.filter(
@@ -396,10 +396,10 @@ function summarize<Record, Change extends TargetChange>(
   };
 }
 
-/** Why a target cannot be read, and AWS's error code where it refuses. */
+/** Why a target cannot be read, and AWS's error code if it refuses. */
 type Unusable = { readonly problem: Problem; readonly code?: string };
 
-/** What is for a person to mend; anything else is thrown. */
+/** A problem that a person must fix; any other error is thrown. */
 function problemOf(error: Error, target: string, log: Logger): Unusable {
   log.error("The target cannot be read", { target, error });
   if (error instanceof TargetMissingError) return { problem: "missing" };
@@ -408,7 +408,7 @@ function problemOf(error: Error, target: string, log: Logger): Unusable {
   throw error;
 }
 
-/** Nothing can be done, and no retry can help: an alarm, not a loop of errors. */
+/** Nothing can be done and no retry can help, so this raises an alarm instead of a loop of errors. */
 async function unusable<Record>(
   enforcer: Enforcer,
   target: Pick<Target<Record, never, never>, "id" | "record">,
@@ -417,7 +417,7 @@ async function unusable<Record>(
   wanted: readonly Block[],
   { problem, code }: Unusable,
 ): Promise<Round> {
-  // What AWS has confirmed still stands there, unless nothing does.
+  // If AWS merely refuses access, what it has confirmed still stands there.
   const entries = target.record.entries(parseRecord(target, state.record));
   const denied = problem === "refused" ? entries.map(({ cidr }) => cidr) : [];
   const isDenied = isAmong(covered(wanted, denied).map(({ cidr }) => cidr.text));
@@ -450,7 +450,7 @@ async function unusable<Record>(
   };
 }
 
-/** Writes the state where it says something new, or has not been written for a while. */
+/** Writes the state if it says something new or has not been written for a while. */
 async function write(
   { states, clock }: Enforcer,
   id: string,

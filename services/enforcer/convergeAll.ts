@@ -3,7 +3,7 @@ import type { EpochMillis, EpochSeconds, Millis } from "../../shared/domain/time
 import type { Target, TargetChange } from "../../shared/targets/target.ts";
 import { type Converged, convergeOnce, type Enforcer, type Round } from "./converge.ts";
 
-/** One target, ready to be converged. */
+/** A target that is ready to be converged. */
 export type Convergence = {
   readonly id: string;
   readonly interval: Millis;
@@ -20,33 +20,33 @@ export const convergenceOf = <Record, Actual, Change extends TargetChange>(
   once: (deadline) => convergeOnce(enforcer, target, deadline),
 });
 
-/** What became of each target: what its last round said, or why there was none. */
+/** What became of each target: what its last round reported, or why there was none. */
 export type Results = {
   readonly converged: ReadonlyMap<string, Converged>;
   readonly failed: ReadonlyMap<string, Error>;
-  /** When to look again; undefined where nothing is to come. */
+  /** When to look again; undefined if there is no need. */
   readonly wakeUpAt: EpochSeconds | undefined;
 };
 
-/** While one target is busy, the others look again this often: each converges as if alone. */
+/** While one target is busy, the others look again this often, so that each converges as if alone. */
 const LOOK_AGAIN: Millis = 500;
 
-/** Plans that one converge makes at most for a target; the deadline comes first. */
+/** At most this many plans per target in one converge; the deadline usually comes first. */
 const MAX_ROUNDS = 100;
 
-/** A converge that meets a quota plans once more with what it learnt; persons may take slots too. */
+/** A converge that meets a quota plans again with what it learnt; people may take slots too. */
 const MAX_QUOTA_ROUNDS = 3;
 
 /**
- * A round that fails is made again at once, up to this many in a row: an answer of DynamoDB's that is lost
- * ends in a conflict with our own write, and must not keep a block beyond its end.
+ * A failed round is repeated at once, until this many have failed in a row: a lost answer from DynamoDB ends
+ * in a conflict with our own write, and must not keep a block beyond its end.
  */
 const MAX_FAILURES = 3;
 
-/** When a target is tried again whose changes were left or whose converge failed. */
+/** After this time, a target whose changes were left or whose converge failed is tried again. */
 const RETRY: Millis = 10_000;
 
-/** What one converge knows of a target while it runs. */
+/** What one converge knows about a target while it runs. */
 type Progress = {
   applied: number;
   timesToEntry: Millis[];
@@ -59,11 +59,11 @@ type Progress = {
 };
 
 /**
- * Converges all targets at once, each as if alone. One that throttles goes on, with a new plan every
- * two seconds, until all is done or the time is up; one that fails again and again or is missing is left for later. The
- * others meanwhile keep up with the list, and all of them do while the function has something else to do
- * (`beside`): what begins or ends must not wait for that. `wakeUpAt` is when the first block ends that holds a place,
- * or when what was left is to be tried again.
+ * Converges all targets concurrently, each as if alone. A target that throttles goes on, with a new plan
+ * every two seconds, until everything is done or the time is up; one that keeps failing or is missing is
+ * left for later. Meanwhile the others keep up with the list, and all of them do while the function has
+ * other work (`beside`): blocks that begin or end must not wait for that. `wakeUpAt` is when the first block
+ * that holds a place ends, or when what was left is to be tried again.
  */
 export function createConvergeAll(
   targets: readonly Convergence[],
@@ -82,7 +82,7 @@ export function createConvergeAll(
         { applied: 0, timesToEntry: [], failures: 0, isBusy: true },
       ]),
     );
-    /** Aborted once nothing is under way any more: nobody need look again. */
+    /** Aborted once no work is left: then nobody need look again. */
     const over = new AbortController();
     let isBeside = beside !== undefined;
     const endIfIdle = () => {
@@ -136,7 +136,7 @@ async function pauseUnlessAborted(ms: Millis, signal: AbortSignal): Promise<void
   await pause(ms, undefined, { signal }).catch(() => {});
 }
 
-/** @returns whether another round must follow */
+/** @returns whether another round must follow at once */
 async function tryOnce(
   target: Convergence,
   own: Progress,
@@ -156,7 +156,7 @@ async function tryOnce(
       own.retryAt = clock() + 1_000;
       return true;
     }
-    // Refused calls are for a person to mend: the minute job tries them again.
+    // Only a person can fix refused calls: the job that runs every minute tries them again.
     if (converged.left > converged.refused) own.retryAt = clock() + RETRY;
     return false;
   } catch (error) {

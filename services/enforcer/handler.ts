@@ -45,7 +45,7 @@ const offenders = createOffenders(dynamo, tableConfig);
 const blocks = createBlocks(dynamo, tableConfig, log);
 const states = createTargetStates(dynamo, tableConfig);
 const sweeper = createSweeper(blocks, { log, clock: Date.now });
-/** A change of what operators have added wakes the enforcer: it looks each time. */
+/** A change to what operators have added wakes the enforcer, so it looks every time. */
 const LOOK_ALWAYS = 0;
 const added = createAdded(
   createAdditions(dynamo, tableConfig, partition.settings(config.LIST_NAME)),
@@ -53,7 +53,7 @@ const added = createAdded(
   Date.now,
   LOOK_ALWAYS,
 );
-/** Of what EC2 knows beside the targets. */
+/** For what EC2 knows besides the targets. */
 const ec2 = createEc2();
 const lastKnown = createLastKnown(
   createParameters(createSsm()),
@@ -85,7 +85,7 @@ const convergeAll = createConvergeAll(
     ...config.ACL_ID.map((id) =>
       convergenceOf(
         enforcer,
-        // A client each: the SDK slows a client down that is throttled, whatever ACL its calls are for.
+        // One client each: the SDK slows down a throttled client, whichever ACL its calls are for.
         createNetworkAclTarget(createNetworkAcl(createEc2(), id), {
           id,
           leastSeverity: leastSeverity(id),
@@ -108,10 +108,10 @@ const convergeAll = createConvergeAll(
 );
 const wakeUpAt = createWakeUps(createSqs(), config.WAKE_UP_QUEUE_URL, log, Date.now);
 
-/** Time that a converge keeps for its last change and its record, in milliseconds. */
+/** The time that a converge reserves for its last change and its record, in milliseconds. */
 const RESERVE_MS = 20_000;
 
-/** Three triggers, the table's stream, wake-ups and the schedule, and one answer: converge. */
+/** Three triggers (the table's stream, wake-ups and the schedule) and one response: converge. */
 export async function handler(
   event: DynamoDBStreamEvent | SQSEvent | ScheduledEvent,
   context: Context,
@@ -132,7 +132,7 @@ export async function handler(
   if (isMore) await wakeUpAt(toEpochSeconds(Date.now()) + 1);
   publishMetrics(metrics, results, await remembering);
   const [failure] = results.failed.values();
-  // Where none could be converged, Lambda tries the records again.
+  // If no target could be converged, Lambda tries the records again.
   if (failure && results.failed.size === config.ACL_ID.length + config.WAF_IP_SETS.length)
     throw failure;
 }

@@ -2,12 +2,12 @@ import type { Metrics } from "../../shared/aws/log.ts";
 import type { Converged } from "./converge.ts";
 import type { Results } from "./convergeAll.ts";
 
-/** Values of one metric that one line of the log takes; more would be published without dimensions. */
+/** Values of one metric that fit a log line; more would be published without dimensions. */
 const MAX_VALUES = 99;
 
 /**
- * Publishes what a converge did, as the alarms watch it (infra/watch/alarms.cjs): of each target with the
- * dimension `target`, and what is of none without.
+ * Publishes what a converge did, as the alarms watch it (infra/watch/alarms.cjs): each target's metrics with
+ * the dimension `target`, the others without.
  */
 export function publishMetrics(
   metrics: Pick<Metrics, "addDimension" | "addMetric" | "publishStoredMetrics">,
@@ -30,7 +30,7 @@ export function publishMetrics(
     metrics.addDimension("target", target);
     publish({ ...(one && countsOf(one)), TargetFailed: failed.has(target) ? 1 : 0 });
   }
-  // The alarm for an enforcer that has stopped waits for silence: nothing is said where none converged.
+  // The alarm for a stopped enforcer watches for silence, so publish nothing if no target converged.
   const converges = converged.size > 0 ? { Converges: converged.size } : {};
   publish({ ...converges, OffendersForgotten: offendersForgotten });
 }

@@ -22,18 +22,18 @@ const block = v.object({
   expiresAt: v.number(),
 });
 
-/** A block that left the table, and who took it out. */
+/** A block that left the table, and who removed it. */
 export type Removal = {
   readonly block: EndedBlock;
   /** TTL deleted it; otherwise the worker or a person did. */
   readonly byTtl: boolean;
-  /** Its time was over when it was removed: that makes it a strike, which an unblock does not. */
+  /** It had expired when it was removed: that counts as a strike; an unblock does not. */
   readonly hasEnded: boolean;
 };
 
 /**
- * The blocks that left the table, where the event is of its stream. A TTL deletion differs from a
- * person's by the record's userIdentity.
+ * The blocks that left the table, if the event comes from its stream. The record's userIdentity tells a TTL
+ * deletion from a person's.
  *
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
  */
@@ -53,17 +53,17 @@ export function removalsIn(event: DynamoDBStreamEvent | SQSEvent | ScheduledEven
   });
 }
 
-/** Offenders that are written at a time: the converge beside them must not wait. */
+/** Offenders written at a time: the converge that runs meanwhile must not wait for them. */
 const PARALLEL = 25;
 
-/** A table that fails so often is asked for no more: the invocation must end. */
+/** After this many failures no more writes are tried: the invocation must end. */
 const MAX_FAILURES = 25;
 
 /**
- * Remembers the addresses whose blocks have ended. One that cannot be remembered costs a strike, no more:
- * the next block of it counts as its first. That must keep nothing from being converged.
+ * Remembers the addresses whose blocks have ended. One that cannot be remembered only loses a strike, and
+ * its next block counts as its first, so such a failure must not keep anything from being converged.
  *
- * @param until after which none is begun
+ * @param until after which no write is begun
  * @returns how many were forgotten
  */
 export async function rememberEnded(

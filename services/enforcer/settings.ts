@@ -26,7 +26,7 @@ export const settings = v.object({
   RULE_NUMBER_FIRST: wholeNumber(1, MAX_RULE_NUMBER),
   RULE_NUMBER_LAST: wholeNumber(1, MAX_RULE_NUMBER),
   DIRECTIONS: v.picklist(["ingress", "both"], "must be ingress or both"),
-  /** Innocent addresses that merged ranges may cover under pressure; 0 merges without loss only. */
+  /** How many innocent addresses merged ranges may cover under pressure; 0: merges without loss only. */
   MAX_INNOCENTS: wholeNumber(0, 65_536),
   /** Seconds for which an address is remembered after its block has ended. */
   REPEAT_MEMORY: wholeNumber(0, 31_536_000),

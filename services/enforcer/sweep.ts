@@ -2,27 +2,27 @@ import type { Logger } from "../../shared/aws/log.ts";
 import type { Blocks } from "../../shared/aws/table/blocks.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 
-/** Removes expired blocks that TTL has not deleted yet, where they stand before live ones. */
+/** Removes expired blocks that TTL has not deleted yet and that stand before live ones. */
 export type Sweeper = {
-  /** Begins at once, from these ranks on downwards, beside whatever else is done. Never throws. */
+  /** Begins at once, from these ranks downwards, concurrently with everything else. Never throws. */
   begin(expiredFrom: readonly string[]): void;
-  /** To be called once all else is done: goes on for the rest of its time, and says how far it came. */
+  /** Call once all else is done: goes on for the rest of its time, and says how far it got. */
   end(): Promise<Swept>;
 };
 
 export type Swept = {
   readonly removed: number;
-  /** Its time was up before all were gone: somebody should go on at once. */
+  /** Its time was up before all were gone: the sweep should be resumed at once. */
   readonly isMore: boolean;
 };
 
 /**
- * How long a sweep may last that nothing else goes on beside: the enforcer is one function at a time, and
- * blocks that begin or end meanwhile wait for it. What is left is for the next invocation.
+ * How long a sweep may last, from its beginning, once all other work is done: only one enforcer runs at a
+ * time, and blocks that begin or end meanwhile wait for it. The next invocation sweeps the rest.
  */
 const ALONE: Millis = 1_000;
 
-/** One sweeper for an instance: what several targets meet is swept once. */
+/** One sweeper per instance: what several targets meet is swept once. */
 export function createSweeper(
   blocks: Pick<Blocks, "removeExpired">,
   {
@@ -77,9 +77,9 @@ export function createSweeper(
 
 type Page = Awaited<ReturnType<Blocks["removeExpired"]>>;
 
-/** What is swept in one invocation. */
+/** The sweep of one invocation. */
 type Sweep = {
-  /** The ranks that are still to begin from, and all that there were. */
+  /** The ranks still to begin from, and all ranks ever given. */
   readonly open: string[];
   readonly known: Set<string>;
   begunAt?: EpochMillis;

@@ -3,15 +3,15 @@ import type { Cidr } from "../../shared/domain/cidr.ts";
 import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import type { TargetState } from "../../shared/targets/state.ts";
 
-/** What a converge of a target knows when it is done. */
+/** What a target's converge knows when it is done. */
 export type Confirmation = {
   readonly target: string;
-  /** As the converge found it. */
+  /** The state as the converge found it. */
   readonly state: Pick<TargetState, "convergedAt" | "waiting">;
-  /** The blocks that are for the target, and those of them that have a place in the plan. */
+  /** The blocks for the target, and those of them that have a place in the plan. */
   readonly ranked: readonly Block[];
   readonly placed: readonly Block[];
-  /** The ranges that AWS had confirmed before, and has confirmed now. */
+  /** The ranges that AWS had confirmed before, and those that it has confirmed now. */
   readonly before: readonly Cidr[];
   readonly after: readonly Cidr[];
   readonly now: EpochMillis;
@@ -20,12 +20,12 @@ export type Confirmation = {
 export type TimeToEntry = (confirmation: Confirmation) => Millis[];
 
 /**
- * How long blocks took from acceptance to the entry of their own that AWS has just confirmed, queue,
- * throttling and failures included. A block that had to wait for room is left out: that is a full target,
- * which has an alarm of its own, and says nothing of the pipeline's speed.
+ * How long blocks took from acceptance to their own entry, which AWS has just confirmed; queue, throttling
+ * and failures included. A block that had to wait for room is left out: that means a full target, which has
+ * an alarm of its own and says nothing about the pipeline's speed.
  */
 export function createTimeToEntry(): TimeToEntry {
-  /** What found no room in each target when this instance looked last. */
+  /** The blocks that found no room in each target when this instance last looked. */
   const withoutRoom = new Map<string, ReadonlySet<string>>();
 
   return ({ target, state, ranked, placed, before, after, now }) => {

@@ -2,13 +2,13 @@ import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import type { Logger } from "../../shared/aws/log.ts";
 import type { EpochMillis, EpochSeconds, Seconds } from "../../shared/domain/time.ts";
 
-/** The longest that SQS delays a message. A later end is waited for in steps. */
+/** SQS's longest delay. A later end is waited for in steps. */
 const MAX_DELAY: Seconds = 900;
 
 /**
- * Leaves delayed messages for the enforcer itself: the next end of a block wakes it, TTL or not. None
- * is sent where an earlier one, or one for the same second, is on its way. One that is lost costs a
- * minute at most: the schedule looks anyway.
+ * Sends delayed messages to the enforcer itself: the next end of a block wakes it, whether or not TTL has
+ * acted. None is sent if an earlier one, or one for the same second, is on its way. A lost message costs at
+ * most a minute, until the schedule wakes the enforcer anyway.
  */
 export function createWakeUps(
   sqs: SQSClient,
@@ -16,7 +16,7 @@ export function createWakeUps(
   log: Pick<Logger, "warn">,
   clock: () => EpochMillis,
 ) {
-  /** The earliest on its way that this instance knows of: what it is for, and when it comes. */
+  /** The earliest message on its way that this instance knows of: what it is for, and when it arrives. */
   let pending: { readonly at: EpochSeconds; readonly comesAt: EpochMillis } | undefined;
 
   return async function wakeUpAt(moment: EpochSeconds): Promise<void> {

@@ -31,7 +31,7 @@ const flowLogs: FlowLogs = {
   ...(config.FLOW_LOGS_EXTEND === "on" && { extend }),
 };
 
-/** What fails is not tried again: it is a count, and the next records bring the next extension. */
+/** Failures are not retried: only a count is lost, and the next records bring the next extension. */
 export async function handler(event: CloudWatchLogsEvent): Promise<void> {
   const packets = await countKnocks(linesOf(event), flowLogs, Date.now());
   metrics.addMetric("Knocks", "Count", packets);

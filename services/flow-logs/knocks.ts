@@ -10,26 +10,25 @@ import { type EpochMillis, type Seconds, toEpochSeconds } from "../../shared/dom
 import { entriesOf, entryFor } from "../../shared/targets/state.ts";
 import { type Rejected, rejectedIn } from "./records.ts";
 
-/** The caller in whose name it reports. */
+/** The caller name under which it reports. */
 export const CALLER = "flow-logs";
 
-/** What works on flow-log records. */
+/** What processing flow-log records needs. */
 export type FlowLogs = {
   /** The network ACLs. */
   readonly aclIds: readonly string[];
   readonly states: Pick<TargetStates, "read">;
   readonly log: Pick<Logger, "info" | "warn">;
-  /** Extends the blocks of those who knock; absent where nobody asked for that. */
+  /** Extends the blocks of sources that knock; absent if the deployment does not ask for it. */
   readonly extend?: (sources: readonly Cidr[], now: EpochMillis) => Promise<void>;
 };
 
-/** Of those who knock the log names so many, and so many have their blocks extended at a time. */
+/** How many knocking sources the log names, and how many have their blocks extended at a time. */
 const SHOWN = 10;
 const EXTENDED = 50;
 
 /**
- * Counts the packets that were rejected of sources which our entries deny: blocked attackers that still
- * knock.
+ * Counts the rejected packets from sources that our entries deny: blocked attackers that still knock.
  *
  * @returns how many packets
  */
@@ -62,12 +61,12 @@ export async function countKnocks(
 
 const shown = ({ source, packets }: Rejected) => ({ cidr: source.text, packets });
 
-/** How long the same extension folds: SQS knows a deduplication id for five minutes. */
+/** How long equal extensions fold: SQS remembers a deduplication id for five minutes. */
 const FOLD_MS = 300_000;
 
 /**
- * Reports the blocks that cover the sources again, once less than half of the extension is left of them.
- * Such a report counts nothing in the rank, and begins no block that has ended meanwhile.
+ * Reports again the blocks that cover the sources, once less than half of the extension is left of them.
+ * Such a report adds nothing to the rank, and does not begin a block anew if it has ended meanwhile.
  */
 export function createExtend(
   blocks: Pick<Blocks, "readBlocks">,
@@ -98,7 +97,7 @@ export function createExtend(
   };
 }
 
-/** What the others have taken back is not to be held. */
+/** A block that all others have withdrawn must not be prolonged. */
 const isWantedByOthers = ({ cidr, reports }: Block) =>
   wantingOf(reports).some((name) => name !== CALLER) &&
   mayReport({ limits: DEFAULT_LIMITS.detector }, cidr);

@@ -2,22 +2,22 @@ import { gunzipSync } from "node:zlib";
 import * as v from "valibot";
 import { type Cidr, InvalidAddressError, parseCidr } from "../../shared/domain/cidr.ts";
 
-/** What CloudWatch Logs has sent is no batch of log lines. */
+/** What CloudWatch Logs sent is not a batch of log lines. */
 export class NoLogLinesError extends Error {
   override readonly name = "NoLogLinesError";
 }
 
-/** Rejected packets of one source. */
+/** Rejected packets from one source. */
 export type Rejected = { readonly source: Cidr; readonly packets: number };
 
-/** What a batch of flow-log records says. */
+/** The content of a batch of flow-log records. */
 export type Records = {
   readonly rejected: readonly Rejected[];
-  /** Lines in a format that is not the default one. */
+  /** Number of lines that are not in the default format. */
   readonly notUnderstood: number;
 };
 
-/** Lambda takes 6 MB; log lines shrink to a tenth. */
+/** Lambda takes 6 MB; log lines compress to about a tenth. */
 const MAX_BYTES = 64 * 1_048_576;
 
 const event = v.object({ awslogs: v.object({ data: v.string() }) });
@@ -26,7 +26,7 @@ const batch = v.object({
   logEvents: v.array(v.object({ message: v.string() })),
 });
 
-/** The log lines of an event; none where CloudWatch Logs only asks whether somebody is there. @throws NoLogLinesError */
+/** The log lines of an event; none for a CloudWatch Logs control message. @throws NoLogLinesError */
 export function linesOf(received: unknown): readonly string[] {
   try {
     const { awslogs } = v.parse(event, received);
@@ -43,7 +43,7 @@ const FIELDS = 14;
 const [VERSION, SOURCE, PACKETS, ACTION, STATUS] = [0, 3, 8, 12, 13] as const;
 
 /**
- * The rejected packets among flow-log records, by their sources.
+ * The rejected packets among flow-log records, by source.
  *
  * @see https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
  */
@@ -52,7 +52,7 @@ export function rejectedIn(lines: readonly string[]): Records {
   let notUnderstood = 0;
   for (const line of lines) {
     const fields = line.trim().split(" ");
-    // Nothing was seen, or not everything could be noted.
+    // No traffic was seen, or not all of it could be recorded.
     if (["NODATA", "SKIPDATA"].includes(fields[STATUS] ?? "")) continue;
     const source = sourceOf(fields);
     const packets = Number(fields[PACKETS]);

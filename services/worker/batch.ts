@@ -31,13 +31,14 @@ type Delivered<M> = { readonly index: number; readonly record: SQSRecord; readon
 /**
  * Processes a batch of the FIFO queue: one write per address, whatever the number of its messages.
  *
- * - A message that can never succeed, because it is malformed or its write is refused for good, goes
- *   to the dead-letter queue at once, with its reason, and does not hold up the rest.
- * - One whose caller may not say so, or no more, is dropped: the log has it. A caller that is on no list
- *   may be too new for this function to know: then the lists are read again, and the message handed back.
- * - An event of AWS's is taken apart into blocks, which go back into the queue.
- * - When an address cannot be written, its first message and everything after it in the batch is
- *   handed back, so that order holds. What was written besides is delivered again, and changes nothing.
+ * - A message that can never succeed, because it is malformed or its write is refused for good, goes to the
+ *   dead-letter queue at once, with its reason, and does not hold up the rest.
+ * - A message that its caller may not send, or may no longer send, is dropped, and the log says so. A caller
+ *   that is on no list may be too new for this function to know: then the lists are read again, and the
+ *   message is handed back.
+ * - An event from AWS is taken apart into blocks, which go back into the queue.
+ * - If an address cannot be written, its first message and everything after it in the batch is handed back,
+ *   to keep the order. What was already written is then redelivered, and changes nothing.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
@@ -63,7 +64,7 @@ export async function processBatch(
     }
   }
 
-  /** Runs what writes; the messages are dead-lettered where no retry can help, else handed back. */
+  /** Runs a write. If it fails, the messages are dead-lettered if no retry can help, else handed back. */
   async function attempt(
     messages: readonly Delivered<unknown>[],
     what: string,
@@ -84,9 +85,9 @@ export async function processBatch(
   }
 
   /**
-   * Another lane may have written in between. An operator's message is counted once it is written, and
-   * then what it is about is looked at again; a detector's lane looks again where the count has changed
-   * since before it read. So of two that write at once, one sees the other's.
+   * Another lane may have written in between. An operator's message is counted once it is written, and then
+   * its address is looked at again; a detector's lane looks again if the count has changed since before it
+   * read. So of two concurrent writers, one sees the other's write.
    */
   async function settle(
     written: readonly Delivered<Message>[][],
@@ -140,8 +141,8 @@ export async function processBatch(
   });
   if (parsed.length === 0) return failures();
 
-  // Without the list the blocks are written all the same: they are not lost, and `plan`, which asks
-  // again, blocks nothing new meanwhile.
+  // Without the list the blocks are written all the same, so that none is lost; `plan` asks again, and
+  // blocks nothing new meanwhile.
   const readNeverBlock = worker.neverBlock().catch((error) => {
     worker.log.error("The never-block list cannot be read", error);
     return undefined;
@@ -149,7 +150,7 @@ export async function processBatch(
   const texts = [
     ...new Set(parsed.flatMap(({ message }) => ("cidr" in message ? message.cidr.text : []))),
   ];
-  // The orders first: an unblock that is written afterwards is counted afterwards.
+  // Orders first: an unblock that is written after this read is also counted after it.
   const read = await Promise.all([callersOf(parsed, worker, now), worker.orders.read(now)])
     .then(async (both) => [...both, await worker.addresses.read(texts, now)] as const)
     .catch((error) => fail(0, error, "What the batch needs could not be read"));
@@ -204,15 +205,15 @@ export async function processBatch(
 }
 
 /**
- * Endpoint and worker look at the lists every few seconds, each by itself: what was accepted so lately may
- * be a caller's whom the worker has yet to learn of.
+ * The endpoint and the worker each read the lists every few seconds: a message accepted this recently may
+ * come from a caller that the worker does not know yet.
  */
 const LEARNT_WITHIN: Millis = 15_000;
 
 const isEarly = (message: Received, now: EpochMillis) =>
   !("event" in message) && Math.abs(now - momentOf(message)) < LEARNT_WITHIN;
 
-/** The callers; looked at again where one of them is new. */
+/** The callers; the lists are read again if one of them is new. */
 async function callersOf(
   delivered: readonly Delivered<Received>[],
   { callers }: Pick<Worker, "callers">,
@@ -225,7 +226,7 @@ async function callersOf(
   return isNew ? callers(now) : known;
 }
 
-/** The messages by address, the undos and the events: what their callers may say, and no more than they may. */
+/** The messages by address, the undos and the events, as far as their callers may send them. */
 function sorted(
   delivered: readonly Delivered<Received>[],
   callers: ReadonlyMap<string, Caller>,
@@ -272,13 +273,13 @@ function sorted(
   return { byAddress, undos, events, early };
 }
 
-/** When the endpoint accepted it. */
+/** When the endpoint accepted the message. */
 function momentOf(message: Exclude<Received, EventMessage>): EpochMillis {
   if (message.kind === "block") return message.reportedAt;
   return message.kind === "withdraw" ? message.withdrawnAt : message.requestedAt;
 }
 
-/** Who says it, as what, and in which request. */
+/** Who says it, in which role, and in which request. */
 function saidBy(message: Received): { name: string; role: Role; requestId: string } {
   if ("event" in message) {
     return { name: message.kind, role: "detector", requestId: message.event.id };
@@ -290,7 +291,7 @@ function saidBy(message: Received): { name: string; role: Role; requestId: strin
   return { name: message.operator, role: "operator", requestId };
 }
 
-/** A count that fails must not keep a block from being written: what ends drops out of it anyway. */
+/** A failed count must not keep a block from being written: ended blocks drop out of the count anyway. */
 async function countOutstanding(
   shifts: readonly Shift[],
   { outstanding, measure, log }: Worker,
@@ -317,7 +318,7 @@ const SENTENCES: Readonly<Record<Event["kind"], string>> = {
   withdrawn: "Withdrew a detector's report",
 };
 
-/** Where the requests came from, by their ids. */
+/** Where the requests came from, by request id. */
 function originsOf(delivered: readonly Delivered<Received>[]): ReadonlyMap<string, Origin> {
   return new Map(
     delivered.flatMap(({ message }) =>
@@ -326,7 +327,7 @@ function originsOf(delivered: readonly Delivered<Received>[]): ReadonlyMap<strin
   );
 }
 
-/** The one line that there is of a report, so it says where it came from. */
+/** Logs the only line about a report, so it says where the report came from. */
 function logEvent(
   log: Logger,
   { kind, cidr, ...event }: Event,

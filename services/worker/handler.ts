@@ -39,7 +39,7 @@ const worker: Worker = {
   queue: createQueue(sqs, {
     url: config.QUEUE_URL,
     list: config.LIST_NAME,
-    shards: 1, // what the worker sends itself are an operator's pages and the few blocks of events
+    shards: 1, // the worker itself sends only the pages of undos and the few blocks from events
   }),
   deadLetters: createDeadLetters(sqs, config.DEAD_LETTER_QUEUE_URL),
   callers: createCallers(

@@ -19,10 +19,10 @@ import { inOneLine } from "../../shared/domain/reason.ts";
 import { type EpochMillis, type Seconds, toEpochSeconds } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 
-/** Addresses that one event may name: as many as one request to the endpoint. */
+/** How many addresses one event may name: as many as one request to the endpoint. */
 const MAX_ADDRESSES = 100;
 
-/** No address is longer than this as text. */
+/** No address is longer than this in text form. */
 const MAX_ADDRESS = 64;
 
 const DETECTORS: Readonly<Record<EventMessage["kind"], Detector>> = {
@@ -35,11 +35,11 @@ export type Problem = { readonly reason: string; readonly detail: string };
 
 /**
  * Takes an event apart into messages of one address each, and puts them into the detector's own lane: from
- * there on they are reports like any others. They count from the moment of the event, so that an event that
- * is delivered or replayed again changes nothing, and a late one blocks for what is left of its time.
+ * there on they are reports like any others. They count from the time of the event, so that an event that
+ * is redelivered or replayed changes nothing, and a late one blocks for what is left of its time.
  *
- * @returns what of it can never be taken; the rest is queued all the same
- * @throws QueueUnavailableError where the queue did not take all of it
+ * @returns the parts that can never be taken; the rest is queued all the same
+ * @throws QueueUnavailableError if the queue did not take all of it
  */
 export async function takeApart(
   message: EventMessage,
@@ -131,7 +131,7 @@ function blockOf(
     severity,
     reason: inOneLine(reason),
     detector: caller.name,
-    // By its address, not its place: what a mended adapter finds besides moves none of the others.
+    // By address, not by position: what a fixed adapter finds in addition shifts none of the others.
     requestId: `${id}/${cidr.text}`,
     count: 1,
   };

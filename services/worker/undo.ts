@@ -6,15 +6,15 @@ import type { EpochMillis } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 import { settleAddress } from "./write.ts";
 
-/** Blocks that one message looks at: so long the other messages of the operators' lane wait. */
+/** Blocks that one message looks at; meanwhile the other messages of the operators' lane wait. */
 const PAGE = 200;
 
-/** Addresses that are read at once. */
+/** Addresses per read. */
 const MAX_READ = 20;
 
 /**
- * Takes back what a detector reported in a span of time: a page of the list, and then a message to itself
- * for the next one. Each may be delivered again.
+ * Takes back what a detector reported in a span of time: handles one page of the list, then sends itself a
+ * message for the next. Each may be delivered again.
  */
 export async function takeBack(
   message: UndoMessage,
@@ -24,7 +24,7 @@ export async function takeBack(
 ): Promise<readonly Shift[]> {
   const { detector, since, requestedAt, operator, requestId, after } = message;
   const undo = { detector, since, requestedAt };
-  // First: reports that are still on their way are dropped from now on.
+  // This comes first, so that reports still on their way are dropped from now on.
   if (after === undefined) {
     await worker.orders.undo(undo);
     await worker.orders.countUnblock();

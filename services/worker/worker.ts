@@ -10,7 +10,7 @@ import type { Policy } from "../../shared/domain/decide.ts";
 import type { NeverBlock } from "../../shared/domain/neverBlock.ts";
 import type { Seconds } from "../../shared/domain/time.ts";
 
-/** What the worker works with. */
+/** The worker's dependencies and settings. */
 export type Worker = {
   readonly addresses: Addresses;
   readonly blocks: Pick<Blocks, "readAfter">;
@@ -20,7 +20,7 @@ export type Worker = {
   readonly deadLetters: DeadLetters;
   readonly callers: Callers;
   readonly policy: Omit<Policy, "neverBlock" | "orders">;
-  /** No event blocks for longer. */
+  /** No event's block lasts longer. */
   readonly maxExpirySeconds: Seconds;
   readonly neverBlock: () => Promise<NeverBlock>;
   readonly log: Logger;

@@ -15,7 +15,7 @@ import type { EpochMillis, Millis } from "../../shared/domain/time.ts";
 import type { Worker } from "./worker.ts";
 
 /**
- * Tries at an address that others keep changing. An attack that many detectors see makes as many lanes
+ * Attempts at an address that others keep changing. An attack that many detectors see makes as many lanes
  * write the same addresses at once, and a batch that is handed back waits for half a minute.
  */
 const MAX_TRIES = 16;
@@ -25,7 +25,7 @@ const PAUSE: Millis = 10;
 
 type Written = Omit<Decided, "next"> & { readonly shifts: readonly Shift[] };
 
-/** Decides what the messages of one address make of it, and writes what has changed. */
+/** Applies the messages about one address to it, and writes what has changed. */
 export async function writeAddress(
   cidr: Cidr,
   messages: readonly Message[],
@@ -43,7 +43,7 @@ export async function writeAddress(
   });
 }
 
-/** Makes what is known of an address obey the standing orders, where it does not. */
+/** Makes what is known about an address obey the standing orders. */
 export async function settleAddress(
   cidr: Cidr,
   known: Known,
@@ -78,7 +78,7 @@ async function changing<T>(
   }
 }
 
-/** A newer hold of the same range is there. */
+/** A conflict means that there is a newer hold of the same range. */
 function ignoreConflict(error: unknown): void {
   if (!(error instanceof ConflictError)) throw error;
 }

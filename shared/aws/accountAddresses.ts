@@ -7,21 +7,21 @@ import type { EpochMillis, Millis } from "../domain/time.ts";
 import type { Logger } from "./log.ts";
 import type { TargetStates } from "./table/targetStates.ts";
 
-/** How often EC2 is asked: addresses seldom change. */
+/** How often EC2 is asked: addresses rarely change. */
 const READ_EVERY: Millis = 60_000;
 
-/** How long a converge waits for them: what must be blocked must not wait for what seldom changes. */
+/** How long a converge waits for them: blocks must not wait for what rarely changes. */
 const PATIENCE: Millis = 2_000;
 
-/** The name that they are recorded under, beside the networks of the targets. */
+/** The name under which they are recorded, beside the targets' networks. */
 const ACCOUNT = "account";
 
 /**
- * The account's own addresses in this region, Elastic IPs and those of NAT gateways: our own services
- * call from there, and blocking one of them blocks all. They are recorded for endpoint and worker, which
- * may not ask EC2.
+ * The account's own addresses in this region: Elastic IPs and those of NAT gateways. Our own services call
+ * from there, and blocking one of them blocks everything behind it. They are recorded for the endpoint and
+ * the worker, which may not ask EC2.
  *
- * @returns a function that never fails: while EC2 cannot be read, what was known or recorded holds
+ * @returns a function that never fails: while EC2 cannot be read, the known or recorded addresses apply
  */
 export function createAccountAddresses(
   ec2: EC2Client,

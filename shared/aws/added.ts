@@ -4,23 +4,23 @@ import { MAX_LAST_KNOWN } from "./parameters.ts";
 import type { Addition, Additions } from "./table/additions.ts";
 
 /**
- * How long an instance trusts its last look: what an operator adds or revokes is in force everywhere
- * after so long. A look is one small read, whatever the number of items.
+ * How long an instance trusts its last look: what an operator adds or revokes takes effect everywhere
+ * within this time. A look is one small read, whatever the number of items.
  */
 export const LOOK_EVERY: Millis = 5_000;
 
-/** How long a table that failed is not asked again: not every request must wait for it to fail. */
+/** How long a failing table is left alone, so that not every request waits for it to fail. */
 const FAILURE_AGE: Millis = 2_000;
 
 /**
- * What operators have added to a partition. As long as nothing changes it is the same array.
+ * What operators have added to a partition: the same array as long as nothing changes.
  *
  * @param notBefore a look from before this moment does not count
- * @throws Error where it cannot be read, and what was read last is older than an hour
+ * @throws Error if it cannot be read and the last read is more than an hour old
  */
 export type Added = (notBefore?: EpochMillis) => Promise<readonly Addition[]>;
 
-/** @param maxAge how long what was read holds without a look at its version */
+/** @param maxAge how long the last read is trusted without a look at its version */
 export function createAdded(
   additions: Additions,
   log: Pick<Logger, "error">,

@@ -17,10 +17,10 @@ const whole = (min: number, max: number) =>
 
 const YEAR = 31_536_000;
 
-/** The name of a caller, as the list of tokens has it too. */
+/** A caller's name, the same as in the list of tokens. */
 export const callerName = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/));
 
-/** What may be said of a caller. */
+/** What the list may say about a caller. */
 export const callerEntry = v.strictObject({
   name: callerName,
   role: v.picklist(ROLES),
@@ -37,7 +37,7 @@ export const callerEntry = v.strictObject({
   expiresAt: v.optional(whole(0, 10_000_000_000)),
 });
 
-/** Callers of the parameter, and of the operators' list. */
+/** At most this many callers in the parameter, and in the operators' list. */
 export const MAX_CALLERS = 1_000;
 
 const callerList = v.pipe(
@@ -55,21 +55,21 @@ const addedCaller = v.object({ caller: v.nullable(callerEntry) });
 const CALLER_KEY = "caller#";
 export const callerKey = (name: string) => CALLER_KEY + name;
 
-/** Detectors of which nothing is said but their names. */
+/** Detectors known only by name, with the default limits. */
 export const detectorsNamed = (names: readonly string[]): ReadonlyMap<string, Caller> =>
   new Map(
     names.map((name) => [name, callerOf({ name, role: "detector", weight: 1, from: [] })] as const),
   );
 
-/** Who may call, and how far each may go, by their names. */
+/** Who may call, and how far each may go, by name. */
 export type Callers = (notBefore?: EpochMillis) => Promise<ReadonlyMap<string, Caller>>;
 
 /**
  * The callers, from a deployment's parameter (a JSON list of names, roles and limits) and from what
- * operators have added, which overrides the parameter name by name. Whom neither names may nothing, nor
- * whom an operator has revoked, messages that it has queued included.
+ * operators have added, which overrides the parameter name by name. A caller that neither names, or that an
+ * operator has revoked, may do nothing: even the messages that it has already queued do not count.
  *
- * @param builtIn - whom a deployment knows without the parameter, which overrides them
+ * @param builtIn - the callers that a deployment knows without the parameter, which overrides them
  */
 export function createCallers(
   parameters: Parameters,
@@ -90,7 +90,7 @@ export function createCallers(
   };
 }
 
-/** The later overrides the earlier. */
+/** Later lists override earlier ones. */
 function united(
   ...lists: readonly ReadonlyMap<string, Caller | null>[]
 ): ReadonlyMap<string, Caller> {
@@ -98,7 +98,7 @@ function united(
   return new Map(all.flatMap(([name, one]) => (one ? [[name, one] as const] : [])));
 }
 
-/** The callers that operators have added; null for one that they have revoked. @throws MalformedParameterError */
+/** The callers that operators have added; null for a revoked one. @throws MalformedParameterError */
 export function parseAddedCallers(
   additions: readonly Addition[],
 ): ReadonlyMap<string, Caller | null> {

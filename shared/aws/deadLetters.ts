@@ -3,7 +3,7 @@ import { SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 /** A message that can never succeed, and why. */
 export type DeadLetter = {
   readonly messageId: string;
-  /** The message group that it came from, and that a replay puts it back into. */
+  /** The message group that it came from, and to which a replay returns it. */
   readonly group: string;
   readonly body: string;
   /** A stable code, for replay by reason. */
@@ -26,7 +26,7 @@ export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters
         new SendMessageCommand({
           QueueUrl: queueUrl,
           MessageBody: body,
-          // A group of its own: SQS shows no message while an earlier one of its group is looked at.
+          // A group of its own: SQS hides a message while an earlier one of its group is in flight.
           MessageGroupId: messageId,
           MessageDeduplicationId: messageId,
           MessageAttributes: {
@@ -40,7 +40,7 @@ export function createDeadLetters(sqs: SQSClient, queueUrl: string): DeadLetters
   };
 }
 
-/** A detail quotes the message, and SQS refuses some characters in attributes: the body has them all. */
+/** A detail quotes the message, and SQS refuses some characters in attributes; the body has them all. */
 function printable(detail: string): string {
   return detail.slice(0, MAX_DETAIL).replace(/[^ -~]/g, "?");
 }

@@ -10,25 +10,25 @@ import { isPrefixList, type PrefixLists, type PrefixRanges } from "./prefixLists
 import type { Addition } from "./table/additions.ts";
 import type { OwnersList, TargetStates } from "./table/targetStates.ts";
 
-/** What the parameter holds for an empty list, as SSM stores no empty value. */
+/** The parameter's value for an empty list, as SSM stores no empty value. */
 const EMPTY = "none";
 
-/** Ranges of one list of the owner's, at most. */
+/** At most this many ranges in each of the owner's lists. */
 export const MAX_NEVER_BLOCK = 10_000;
 
 const NEVER_BLOCK_KEY = "never-block#";
 /** @param entry a range, or a prefix list's id */
 export const neverBlockKey = (entry: string) => NEVER_BLOCK_KEY + entry;
 
-/** The entry that an operator has added, as text; undefined where the item is another one. */
+/** The entry that an operator has added, as text; undefined if the item is something else. */
 export const entryOf = ({ sk }: Addition): string | undefined =>
   sk.startsWith(NEVER_BLOCK_KEY) ? sk.slice(NEVER_BLOCK_KEY.length) : undefined;
 
-/** The entries in a parameter's value, ranges and prefix lists' ids, as texts. */
+/** The entries in a parameter's value (ranges and prefix list ids), as text. */
 export const listedIn = (value: string): string[] =>
   value.split(/[\s,]+/).filter((entry) => entry !== "" && entry !== EMPTY);
 
-/** The owner's list, from both its places: ranges, and each prefix list's id once. */
+/** The owner's list, from both sources: ranges, and each prefix list's id once. */
 function ownersEntries(value: string, additions: readonly Addition[]) {
   const all = [...listedIn(value), ...additions.flatMap((item) => entryOf(item) ?? [])];
   const ranges = all.filter((entry) => !isPrefixList(entry));
@@ -36,21 +36,21 @@ function ownersEntries(value: string, additions: readonly Addition[]) {
   return { ranges, prefixLists };
 }
 
-/** Networks whose lists are remembered. */
+/** How many networks' lists are kept in memory. */
 const MAX_NETWORKS = 10;
 
 const NO_PREFIX_LISTS: PrefixRanges = new Map();
 
 /**
- * Makes the list of the ranges that must not be blocked: the special ones, the owner's list (the
- * parameter's comma- or space-separated entries, and what operators have added), and our own ranges. An
- * entry is a CIDR, or the id of a managed prefix list, which stands for the ranges of that. Every request
- * asks for it, and it seldom changes: each is parsed once.
+ * Makes the list of ranges that must not be blocked: the special ones, the owner's list (the parameter's
+ * comma- or space-separated entries, and what operators have added), and our own ranges. An entry is a CIDR,
+ * or the id of a managed prefix list, which stands for that list's ranges. Every request asks for the list,
+ * and it rarely changes, so each version is parsed once.
  *
  * @returns a function of the parameter's value, the additions, our own ranges, and the ranges of prefix
- *   lists, as EC2 shows them or as the enforcer recorded them. It throws InvalidAddressError where the
- *   owner's list is not one of such entries: a list that cannot be trusted must not be taken for an empty
- *   one. Of a prefix list that is not among those given nothing is known.
+ *   lists, as EC2 shows them or as the enforcer recorded them. It throws InvalidAddressError if the owner's
+ *   list has any other entry: a list that cannot be trusted must not pass for an empty one. A prefix list
+ *   that is not among those given adds no ranges.
  */
 export function createNeverBlockParser(): (
   value: string,
@@ -86,28 +86,28 @@ export function createNeverBlockParser(): (
   };
 }
 
-/** Why one of our own ranges is protected: EC2 makes no VPC of a single address. */
+/** Why one of our own ranges is protected. EC2 makes no VPC of a single address. */
 function whyOwn({ prefix, family }: Cidr): string {
   return prefix === BITS[family] ? "the account's own address" : "the VPC's own range";
 }
 
-/** How long the list holds that was read last, while the parameter store cannot be read. */
+/** How long the list that was read last applies while the parameter store cannot be read. */
 const MAX_AGE: Millis = 86_400_000;
 
-/** How often the table is told that the list is still the same. */
+/** How often an unchanged list is written to the table again, with its new time of reading. */
 const CONFIRM_EVERY: Millis = 3_600_000;
 
-/** The never-block list, and whether the owner's part of it is what the parameter store has now. */
+/** The never-block list, and whether the owner's part of it is current. */
 export type LastKnown = { readonly list: NeverBlock; readonly isCurrent: boolean };
 
 /**
- * The list as the enforcer reads it. Anyone may keep the parameter store busy, and new blocks must not
- * wait for it: while it cannot be read, what was read last holds for a day, also for an instance that
- * has never read it, from the table. What operators have added is in the table anyway. A list that is not
- * one of ranges and prefix lists never holds.
+ * The list as the enforcer reads it. Anyone may keep the parameter store busy, and new blocks must not wait
+ * for it: while it cannot be read, what was read last applies for a day, even in an instance that has never
+ * read it, which takes it from the table. What operators have added is in the table anyway. A malformed
+ * list never applies.
  *
- * @returns a function of the ranges of the network behind the target; it throws where the list, or a
- *   prefix list on it, cannot be read and none is known that is recent enough
+ * @returns a function of the ranges of the network behind the target; it throws if the list, or a prefix
+ *   list on it, cannot be read and none that is recent enough is known
  */
 export function createLastKnown(
   parameters: Parameters,
@@ -164,20 +164,20 @@ export function createLastKnown(
 
 const RECORDED_TTL_MS = 60_000;
 
-/** How long a table that failed is not asked again: not every request must wait for it to fail. */
+/** How long a failing table is left alone, so that not every request waits for it to fail. */
 const FAILURE_TTL_MS = 2_000;
 
-/** Where no ranges are recorded, the table is asked again after this time: a WAF alone has none. */
+/** While no ranges are recorded, the table is asked again after this time: WAF sets alone have none. */
 const NONE_TTL_MS = 1_000;
 
-/** What the enforcer has recorded: our own ranges, and those of prefix lists. */
+/** What the enforcer has recorded: our own ranges and those of prefix lists. */
 type Recorded = { readonly ownRanges: readonly string[]; readonly prefixRanges: PrefixRanges };
 
 const NONE_RECORDED: Recorded = { ownRanges: [], prefixRanges: NO_PREFIX_LISTS };
 
 /**
- * The list as worker and endpoint read it: the ranges of VPCs and prefix lists are those that the
- * enforcer, which alone may ask EC2, has recorded.
+ * The list as the worker and the endpoint read it: the ranges of VPCs and prefix lists are those recorded by
+ * the enforcer, which alone may ask EC2.
  */
 export function createNeverBlock(
   parameters: Parameters,
@@ -196,7 +196,7 @@ export function createNeverBlock(
     fetchMethod: async (_key, before, { options }) => {
       try {
         const networks = [...(await states.readNetworks())];
-        // Before the enforcer's first look there is nothing yet; soon there may be.
+        // Nothing is recorded before the enforcer's first look, which may come soon.
         const isSeen = networks.some(([id, { length }]) => id.startsWith("acl-") && length > 0);
         if (!isSeen) options.ttl = NONE_TTL_MS;
         const read = {
@@ -205,8 +205,8 @@ export function createNeverBlock(
         };
         return isDeepStrictEqual(read, before) ? before : read;
       } catch {
-        // What was known holds on. Without what is recorded the owner's ranges still hold; `plan` asks
-        // for all again.
+        // What was known still applies. With nothing recorded, the owner's ranges still apply; `plan` asks
+        // for everything again.
         options.ttl = FAILURE_TTL_MS;
         return before ?? NONE_RECORDED;
       }

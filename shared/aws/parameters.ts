@@ -3,23 +3,23 @@ import { LRUCache } from "lru-cache";
 import type { EpochMillis, Millis } from "../domain/time.ts";
 import type { Logger } from "./log.ts";
 
-/** How long a warm function goes without reading a parameter again: a change reaches it so late. */
+/** How long a warm function goes without reading a parameter again, and so how late it sees a change. */
 const MAX_AGE_MS = 5_000;
 const MAX_PARAMETERS = 10;
 
-/** How long a store that failed is not asked again: not every request must wait for it to fail. */
+/** How long a failing store is left alone, so that not every request waits for it to fail. */
 const FAILURE_AGE_MS = 2_000;
 
-/** The name of a parameter that a deployment does without: it is empty, and never read. */
+/** The name of a parameter that a deployment does without: its value is empty, and it is never read. */
 const NO_PARAMETER = "";
 
 /** Reads SSM parameters. */
 export type Parameters = {
-  /** Empty where there is no such parameter. @throws Error where it cannot be read */
+  /** Empty if there is no such parameter. @throws Error if it cannot be read */
   get(name: string): Promise<string>;
 };
 
-/** @param onFailure called once for each read that fails, not for each request that has to do without */
+/** @param onFailure called once for each read that fails, not for each request that must do without */
 export function createParameters(ssm: SSMClient, onFailure = () => {}): Parameters {
   const failures = new LRUCache<"store", Error>({ max: 1, ttl: FAILURE_AGE_MS });
   const values = new LRUCache<string, string>({
@@ -34,7 +34,7 @@ export function createParameters(ssm: SSMClient, onFailure = () => {}): Paramete
         );
         return Parameter?.Value;
       } catch (error) {
-        // A deployment makes none: what operators add at run time is enough.
+        // A deployment need not create it: what operators add at run time is enough.
         if (error instanceof ParameterNotFound) return "";
         onFailure();
         failures.set("store", error as Error);
@@ -52,21 +52,21 @@ export function createParameters(ssm: SSMClient, onFailure = () => {}): Paramete
   };
 }
 
-/** A parameter that is there, but is not what it must be. The message says where, never what. */
+/** A parameter exists but is malformed. The message says where, never what: it may hold secrets. */
 export class MalformedParameterError extends Error {
   override readonly name = "MalformedParameterError";
 }
 
-/** How long what was read last holds while the store cannot be read. */
+/** How long the last value read applies while the store cannot be read. */
 export const MAX_LAST_KNOWN: Millis = 3_600_000;
 
 /**
- * A parameter, parsed. While the store cannot be read, what was read last holds for an hour: a failing
- * store must not turn blocks away. What is malformed never holds: a list of tokens that was mistyped
- * would leave a stolen one valid.
+ * A parsed parameter. While the store cannot be read, the last value read applies for an hour: a failing
+ * store must not turn blocks away. A malformed value is never replaced by an older one: a mistyped list of
+ * tokens would leave a stolen one valid.
  *
  * @param parse throws MalformedParameterError
- * @returns a function that throws MalformedParameterError, or Error where nothing recent is known
+ * @returns a function that throws MalformedParameterError, or Error if no recent value is known
  */
 export function createParsed<T>(
   parameters: Parameters,
@@ -82,7 +82,7 @@ export function createParsed<T>(
     try {
       known = { value: await parameters.get(name), readAt: clock() };
     } catch (error) {
-      // A store that failed is not asked for a while, and fails with the same error meanwhile.
+      // A failing store is left alone for a while, and fails with the same error meanwhile.
       if (error !== logged) {
         log.error("A parameter cannot be read", { parameter: name, error: error as Error });
       }
@@ -94,7 +94,7 @@ export function createParsed<T>(
 }
 
 /**
- * Remembers the result for the last argument, or the error: what is malformed is not parsed for each
+ * Remembers the result, or the error, for the last argument: a malformed value is not parsed again for each
  * request.
  */
 export function remembering<A, T>(parse: (argument: A) => T): (argument: A) => T {

@@ -9,22 +9,22 @@ import type { EpochMillis, Millis } from "../domain/time.ts";
 import type { Logger } from "./log.ts";
 import type { TargetStates } from "./table/targetStates.ts";
 
-/** Prefix lists that the owner's list may name, at most. */
+/** At most this many prefix lists in the owner's list. */
 export const MAX_PREFIX_LISTS = 10;
 
 /**
- * Entries of one, at most, as EC2 grants unless it is asked for more: ten lists make as many ranges as
- * the owner's list may have anyway.
+ * At most this many entries per prefix list, EC2's default quota: ten lists make as many ranges as the
+ * owner's list may have anyway.
  */
 export const MAX_ENTRIES = 1_000;
 
-/** Both calls give a hundred at a time. */
+/** Both calls return a hundred at a time. */
 const PAGE_SIZE = 100;
 
 /** How often EC2 is asked whether they have changed. */
 const READ_EVERY: Millis = 60_000;
 
-/** How soon again where one of them could not be read: new blocks may wait for it. */
+/** How soon EC2 is asked again if a list could not be read: new blocks may wait for it. */
 const RETRY_AFTER: Millis = 5_000;
 
 /** How long a converge waits for them, as it waits for the account's addresses. */
@@ -33,28 +33,28 @@ const PATIENCE: Millis = 2_000;
 /** Whether an entry of the owner's list is a managed prefix list's id, not a range. */
 export const isPrefixList = (text: string): boolean => /^pl-[0-9a-f]{8,17}$/.test(text);
 
-/** The ranges of prefix lists, by id. The same map means the same ranges. */
+/** The ranges of prefix lists, by id. The same map object means the same ranges. */
 export type PrefixRanges = ReadonlyMap<string, readonly string[]>;
 
-/** What is known of prefix lists, and whether that is what EC2 has now. */
+/** What is known about prefix lists, and whether it is current. */
 export type KnownPrefixLists = { readonly ranges: PrefixRanges; readonly isCurrent: boolean };
 
-/** Reads the prefix lists with these ids. @throws Error where one of them has never been read */
+/** Reads the prefix lists with these ids. @throws Error if one of them has never been read */
 export type PrefixLists = (ids: readonly string[]) => Promise<KnownPrefixLists>;
 
-/** One list, as it was read. */
+/** One list as it was read. */
 type Held = {
   readonly ranges: readonly string[];
-  /** While it is the same, so are the ranges; undefined where EC2 names none, or is just changing it. */
+  /** The same version means the same ranges; undefined if EC2 states none, or is changing the list. */
   readonly version: number | undefined;
   readonly isRecorded: boolean;
 };
 
 /**
  * The managed prefix lists that the owner's never-block list names. Each is recorded under its id, beside
- * the networks of the targets, for endpoint and worker, which may not ask EC2. What cannot be read is what
- * was read last, also for an instance that has never read it; a list that does not exist any more as well,
- * until it is taken off the owner's list: the caller hears that it is not current, and the log why.
+ * the targets' networks, for the endpoint and the worker, which may not ask EC2. If a list cannot be read,
+ * what was read last applies, even in an instance that has never read it. So does a list that no longer
+ * exists, until it is taken off the owner's list; the result says that it is not current, and the log why.
  */
 export function createPrefixLists(
   ec2: EC2Client,
@@ -90,7 +90,7 @@ export function createPrefixLists(
     dueAt = clock() + (isCurrent ? READ_EVERY : RETRY_AFTER);
   }
 
-  /** Those that could be read. */
+  /** Returns those that could be read. */
   async function readAll(ids: readonly string[], abortSignal: AbortSignal) {
     const read = new Map<string, Held>();
     const unread = (prefixList: string, error: unknown) =>
@@ -153,7 +153,7 @@ export function createPrefixLists(
   };
 }
 
-/** Those of the prefix lists that exist, by id. */
+/** The prefix lists among these that exist, by id. */
 export async function findPrefixLists(
   ec2: EC2Client,
   ids: readonly string[],
@@ -161,7 +161,7 @@ export async function findPrefixLists(
 ): Promise<ReadonlyMap<string, ManagedPrefixList>> {
   const found = new Map<string, ManagedPrefixList>();
   if (ids.length === 0) return found;
-  // By a filter, as one id that does not exist would fail the whole call.
+  // By a filter, because one id that does not exist would fail the whole call.
   const Filters = [{ Name: "prefix-list-id", Values: [...ids] }];
   for await (const { PrefixLists = [] } of paginateDescribeManagedPrefixLists(
     { client: ec2, pageSize: PAGE_SIZE },
@@ -176,7 +176,7 @@ export async function findPrefixLists(
   return found;
 }
 
-/** A version whose entries stay as they are; AWS's own lists have none. */
+/** A version whose entries no longer change; AWS's own lists have none. */
 function settledVersion({ Version, State }: ManagedPrefixList): number | undefined {
   return State?.endsWith("-complete") ? Version : undefined;
 }

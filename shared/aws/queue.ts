@@ -10,10 +10,10 @@ const epochSeconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1
 const epochMillis = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(10_000_000_000_000));
 const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(128));
 
-/** How many equal reports a message may stand for: more add little to a score. */
+/** How many equal reports a message may stand for: more would add little to a score. */
 export const MAX_COUNT = 1_000;
 
-/** Where a request came from: a stolen token can be traced by it. */
+/** Where a request came from, so that a stolen token can be traced. */
 const origin = v.object({
   sourceIp: v.pipe(v.string(), v.maxLength(64)),
   gatewayRequestId: v.pipe(v.string(), v.maxLength(128)),
@@ -37,12 +37,12 @@ const unblock = v.object({
   cidr,
   requestedAt: epochMillis,
   operator: name,
-  /** Epoch seconds until which the address is not to be blocked again; 0 for no hold. */
+  /** Epoch seconds until which the address must not be blocked again; 0 for no hold. */
   holdUntil: v.optional(epochSeconds, 0),
   requestId: name,
 });
 
-/** A detector takes its own reports of one address back. */
+/** A detector withdraws its own reports of one address. */
 const withdrawal = v.object({
   kind: v.literal("withdraw"),
   cidr: blockable,
@@ -60,14 +60,14 @@ const undo = v.object({
   requestedAt: epochMillis,
   operator: name,
   requestId: name,
-  /** Where to go on: the sort key of the last block that was looked at; absent at the beginning. */
+  /** Where to continue: the sort key of the last block that was looked at; absent at the start. */
   after: v.optional(v.pipe(v.string(), v.maxLength(256))),
 });
 
-/** The detectors whose events EventBridge puts into the queue, as they are called among the callers. */
+/** The detectors whose events EventBridge puts into the queue, by their names as callers. */
 export const EVENT_KINDS = ["guardduty", "securityhub"] as const;
 
-/** An event, whole as AWS sends it; the worker takes it apart. */
+/** A complete event as AWS sends it; the worker takes it apart. */
 const event = v.object({
   kind: v.picklist(EVENT_KINDS),
   event: v.looseObject({
@@ -82,13 +82,13 @@ const event = v.object({
 });
 
 /**
- * What travels through the queue. It says who reports, not what that caller may do: the worker asks the
- * list of callers again.
+ * A message in the queue. It says who reports, not what that caller may do: the worker asks the list of
+ * callers again.
  */
 export const message = v.variant("kind", [report, withdrawal, unblock, undo, event]);
 type Received = v.InferOutput<typeof message>;
 export type EventMessage = Extract<Received, { event: unknown }>;
-/** What we put there ourselves. */
+/** The messages that we send ourselves. */
 export type QueueMessage = Exclude<Received, EventMessage>;
 export type BlockMessage = Extract<QueueMessage, { kind: "block" }>;
 export type WithdrawMessage = Extract<QueueMessage, { kind: "withdraw" }>;
@@ -106,14 +106,13 @@ export type Queue = {
    * @throws QueueUnavailableError after the SDK's own retries
    */
   send(message: QueueMessage, deduplicationId: string, lane: Lane): Promise<void>;
-  /** Sends many at ten a call; for each, in order, whether SQS has stored it. Never throws. */
+  /** Sends many, ten per call; returns for each, in order, whether SQS has stored it. Never throws. */
   sendAll(entries: readonly Outgoing[]): Promise<boolean[]>;
 };
 
 /**
- * Operators' messages travel in a lane of their own, so that no storm holds them up, and so do those of
- * each detector. Order holds within a lane; between lanes the older message loses, by the moment of its
- * acceptance.
+ * Operators' messages travel in a lane of their own, so that no storm delays them, and so do those of each
+ * detector. Order is kept within a lane; between lanes the older message loses, by its time of acceptance.
  */
 export type Lane = "detectors" | "operators";
 
@@ -126,13 +125,13 @@ export type Outgoing = {
 /** @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html */
 const MAX_BATCH = 10;
 
-/** Batches on their way at a time: SQS takes 300 calls a second for one message group. */
+/** Batches in flight at a time: SQS takes 300 calls a second per message group. */
 const PARALLEL_BATCHES = 8;
 
 export type QueueConfig = {
   readonly url: string;
   readonly list: string;
-  /** Message groups of the list; order holds per address. */
+  /** Message groups per detector; order is kept per address. */
   readonly shards: number;
 };
 
@@ -173,7 +172,7 @@ export function createQueue(sqs: SQSClient, { url, list, shards }: QueueConfig):
   };
 }
 
-/** JSON that is all ASCII: SQS refuses a message for a single U+FFFE or U+FFFF in its text. */
+/** Escapes JSON to ASCII: SQS refuses a message for a single U+FFFE or U+FFFF in its text. */
 function toAscii(json: string): string {
   return json.replace(
     /[^ -~]/g,
@@ -186,9 +185,9 @@ const wireOf = (message: QueueMessage) =>
   "cidr" in message ? { ...message, cidr: message.cidr.text } : message;
 
 /**
- * The message group. Each detector's messages have one of their own, and with several shards one for each
- * shard of the addresses, so that a flood of one detector holds up no other; operators share one, after a
- * colon, which no caller's name may hold.
+ * The message group. Each detector has its own, or with several shards one for each shard of the addresses,
+ * so that a flood from one detector delays no other. Operators share one, named after a colon, which no
+ * caller's name may contain.
  */
 export function groupOf(
   message: QueueMessage,

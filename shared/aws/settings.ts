@@ -15,7 +15,7 @@ export const wholeNumber = (min: number, max: number) =>
     v.maxValue(max, `must be at most ${max}`),
   );
 
-/** Names separated by commas, each once; none where the text is empty. */
+/** Names separated by commas, each once; none if the text is empty. */
 export const names = v.pipe(
   v.string(),
   v.transform((list) => [...new Set(list.split(",").flatMap((name) => name.trim() || []))]),
@@ -48,7 +48,7 @@ export const callerNames = v.pipe(
   ),
 );
 
-/** `target=severity`, separated by commas: the least severity that a target is for. */
+/** `target=severity` pairs, separated by commas: the least severity that a target takes. */
 export const severityByTarget = v.pipe(
   names,
   v.everyItem(
@@ -66,16 +66,16 @@ export const severityByTarget = v.pipe(
   ),
 );
 
-/** A text that is not empty: a name, an URL. */
+/** Non-empty text: a name, a URL. */
 export const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 
-/** The name of an SSM parameter; empty where the deployment does without. */
+/** The name of an SSM parameter; empty if the deployment does without. */
 export const parameterName = v.optional(v.string(), "");
 
 /**
- * The function's configuration, parsed once from its environment. Nobody else reads the environment.
+ * The function's configuration, parsed once from its environment. Nothing else reads the environment.
  *
- * @throws SettingsError on the first variable that does not fit
+ * @throws SettingsError on the first invalid variable
  */
 export function readSettings<const S extends v.GenericSchema>(
   schema: S,

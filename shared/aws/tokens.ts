@@ -15,7 +15,7 @@ import type { Addition } from "./table/additions.ts";
 
 const hex256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
-/** One secret, or two while the one makes way for the other. */
+/** One secret, or two while a new one replaces the old. */
 const oneOrTwo = v.union([
   v.pipe(
     hex256,
@@ -32,25 +32,25 @@ const tokenList = v.pipe(
       name: callerName,
       /** The digests of the tokens. */
       sha256: oneOrTwo,
-      /** The keys that requests are signed with; without them none of this caller's is taken. */
+      /** The keys that sign requests; without them, no signed request of this caller is accepted. */
       signingKey: v.optional(oneOrTwo),
     }),
   ),
   v.maxLength(1_000),
 );
 
-/** A token, of which only the digest is known, and the key that its owner may sign with. */
+/** A token, of which only the digest is stored, and the key that its owner may sign with. */
 const secret = v.strictObject({
   sha256: hex256,
   signingKey: v.optional(hex256),
-  /** Epoch seconds: the end of a token that another one has replaced. */
+  /** Epoch seconds: when a replaced token expires. */
   expiresAt: v.optional(v.pipe(v.number(), v.integer())),
 });
 
-/** A token's entry as operators add it: the first is the newest. */
+/** A token's entry as operators add it; the first is the newest. */
 export type SecretEntry = v.InferInput<typeof secret>;
 
-/** How many tokens of one caller are valid at a time. */
+/** How many tokens of one caller may be valid at a time. */
 export const MAX_SECRETS = 2;
 
 /** What operators add for one caller. */
@@ -59,10 +59,10 @@ const addedTokens = v.object({ secrets: v.pipe(v.array(secret), v.maxLength(MAX_
 const TOKEN_KEY = "token#";
 export const tokenKey = (name: string) => TOKEN_KEY + name;
 
-/** A digest, or a key, and until when it holds; forever where nothing is said. */
+/** A digest or a key, and when it expires; absent if never. */
 type Expiring = { readonly bytes: Buffer; readonly expiresAt?: EpochSeconds | undefined };
 
-/** Whose token is whose. */
+/** A caller's name, with the digests of its tokens and its signing keys. */
 type Holder = {
   readonly name: string;
   readonly digests: readonly Expiring[];
@@ -74,21 +74,21 @@ export type Signer = { readonly caller: Caller; readonly keys: readonly Buffer[]
 
 export type Tokens = {
   /**
-   * The caller that a token belongs to; undefined also for one that the list of callers does not name.
+   * The caller that a token belongs to; undefined also if the list of callers does not name it.
    *
-   * @throws MalformedParameterError, or Error where the lists cannot be read
+   * @throws MalformedParameterError, or Error if the lists cannot be read
    */
   callerOf(token: string): Promise<Caller | undefined>;
-  /** The caller of that name, where it may sign requests. @throws as `callerOf` */
+  /** The caller of that name, if it may sign requests. @throws as `callerOf` */
   signerOf(name: string): Promise<Signer | undefined>;
 };
 
 /**
- * The callers, by their tokens: a deployment's parameter has them, and what operators have added, which
- * overrides the parameter name by name. The store knows only SHA-256 digests. A digest is found by a key
- * that is this instance's own secret, and compared in constant time, so that neither time nor store gives
- * a token away; and a thousand tokens take no longer than one. What a caller may do is the other list's
- * to say, so that no function but the endpoint needs to read this one.
+ * The callers, by their tokens: from a deployment's parameter, and from what operators have added, which
+ * overrides the parameter name by name. Only SHA-256 digests are stored. A digest is looked up by a key made
+ * with this instance's own secret, and compared in constant time, so that neither timing nor the store gives
+ * a token away, and a thousand tokens take no longer than one. The list of callers says what each may do, so
+ * that no function but the endpoint needs to read this one.
  */
 export function createTokens(
   parameters: Parameters,
@@ -129,17 +129,17 @@ export function createTokens(
   };
 }
 
-/** What an unknown token is compared with, so that each look-up compares once. */
+/** What an unknown token is compared with, so that every look-up makes one comparison. */
 const NO_DIGEST = Buffer.alloc(32);
 
 type Found = { readonly name: string; readonly digest: Expiring };
 
-/** All holders, found by digest and by name. */
+/** All holders, by digest and by name. */
 function createHolders(deployed: readonly Holder[], own: readonly Holder[]) {
   const byName = new Map([...deployed, ...own].map((holder) => [holder.name, holder]));
   const secret = randomBytes(32);
-  // Both are of a fixed length and the key leaves this instance never: a plain hash does, at a third of
-  // the cost of an HMAC.
+  // Both have a fixed length and the key never leaves this instance: a plain hash does, at a third of the
+  // cost of an HMAC.
   const keyOf = (digest: Buffer) => hash("sha256", Buffer.concat([secret, digest]), "base64");
   const byKey = new Map<string, Found>();
   for (const { name, digests } of byName.values()) {
@@ -154,7 +154,7 @@ function createHolders(deployed: readonly Holder[], own: readonly Holder[]) {
   };
 }
 
-/** What operators have added, by the caller's name. @throws MalformedParameterError */
+/** What operators have added, by caller name. @throws MalformedParameterError */
 export function addedSecrets(
   additions: readonly Addition[],
 ): ReadonlyMap<string, readonly SecretEntry[]> {

@@ -23,7 +23,7 @@ const UNITS: Readonly<Record<string, Seconds>> = {
 const PART = /(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|μs|ns)/g;
 const WHOLE = new RegExp(`^[+-]?(?:0|(?:${PART.source})+)$`);
 
-/** A duration as Go writes it (`4h`, `23h59m57.2s`, `-775.358383ms`), in seconds; below 0 it is over. */
+/** A duration as Go writes it (`4h`, `23h59m57.2s`, `-775.358383ms`), in seconds; negative if it is over. */
 export const goDuration = v.pipe(
   v.string(),
   v.check((text) => text.length <= 64 && WHOLE.test(text), "a duration such as 4h or 59m57.2s"),
@@ -46,7 +46,7 @@ const decision = v.object({
 
 const banning = v.object({ duration: goDuration, scenario: v.optional(v.string(), "") });
 
-/** What CrowdSec has decided: bans of addresses and ranges, no captchas, nothing of countries or networks. */
+/** CrowdSec's decisions: only bans of addresses and ranges, no captchas and no countries or networks. */
 export function decisionFindings(
   decisions: readonly unknown[],
   path: string,
@@ -61,37 +61,37 @@ export function decisionFindings(
 }
 
 const answer = v.object({
-  // Both are always there: what has neither is some other server's answer, and not an empty list.
+  // Both are always there: without them it is some other server's answer, not an empty list.
   new: v.nullable(v.array(v.unknown())),
   deleted: v.nullable(v.array(v.unknown())),
 });
 
 const streamed = v.object({ ...banning.entries, origin: v.string() });
 
-/** A ban of the stream. */
+/** A ban in the stream. */
 export type StreamedBan = {
   /** As CrowdSec wrote it. */
   readonly ip: unknown;
-  /** For how much longer; more than 0. */
+  /** How much longer it lasts; more than 0. */
   readonly seconds: Seconds;
   /** Who decided it: `crowdsec`, `cscli`, `lists`, `CAPI` … */
   readonly origin: string;
   readonly reason: string;
 };
 
-/** What one answer of `/v1/decisions/stream` says. */
+/** The content of one answer of `/v1/decisions/stream`. */
 export type Streamed = {
   readonly bans: readonly StreamedBan[];
-  /** Whose last ban has ended or was deleted, as CrowdSec wrote them. */
+  /** Addresses whose last ban has ended or was deleted, as CrowdSec wrote them. */
   readonly ended: readonly unknown[];
-  /** Why decisions were passed over, a sentence each. */
+  /** Why decisions were skipped, one sentence each. */
   readonly notUnderstood: readonly string[];
 };
 
 /**
- * The answer of `/v1/decisions/stream`. One bad decision does not cost the others.
+ * Parses an answer of `/v1/decisions/stream`. One bad decision does not cost the others.
  *
- * @throws NotUnderstoodError where it is no such answer
+ * @throws NotUnderstoodError if it is no such answer
  */
 export function streamedDecisions(document: unknown): Streamed {
   const { new: added, deleted } = understand(answer, document);

@@ -1,36 +1,36 @@
 import * as v from "valibot";
 import type { Seconds } from "../domain/time.ts";
 
-/** What a detector says of one address. */
+/** What a detector says about one address. */
 export type Finding = {
   /** As the detector wrote it; judged later like any `ip`. */
   readonly ip: unknown;
-  /** It takes its own report back. */
+  /** It withdraws its own report. */
   readonly withdraws?: boolean;
   /**
    * How long it wants the block, from now on: whole seconds, at least 1, or Infinity for ever, which is cut
-   * to what the caller may. The deployment's own time where absent.
+   * to the caller's limit. The deployment's default if absent.
    */
   readonly seconds?: Seconds;
-  /** 1 to 10, whole; the deployment's default where absent. */
+  /** A whole number from 1 to 10; the deployment's default if absent. */
   readonly severity?: number;
-  /** May be long or empty; put in one line later like any `reason`. */
+  /** May be long or empty; put on one line later like any `reason`. */
   readonly reason?: string;
 };
 
 /** Addresses that one request may name, in whatever documents; no more than that is taken apart. */
 export const MAX_FINDINGS = 10_000;
 
-/** Why one part of a group says nothing: the others count all the same. */
+/** Why one part of a group was not understood: the others still count. */
 export type Misunderstanding = { readonly notUnderstood: string };
 
-/** The further parameters of the request, as they stand in its query string. */
+/** The request's other parameters, as given in its query string. */
 export type Options = Readonly<Record<string, unknown>>;
 
-/** Takes what one program sends apart. Pure: the same document says the same. */
+/** Parses what one program sends. Pure: the same document always yields the same findings. */
 export type Detector = {
   readonly name: string;
-  /** Nothing where it is understood and there is nobody to block. @throws NotUnderstoodError */
+  /** Empty if the document is understood but there is nobody to block. @throws NotUnderstoodError */
   readonly findings: (
     document: unknown,
     options: Options,
@@ -39,7 +39,7 @@ export type Detector = {
 
 /**
  * The document, or an option, is not what the detector sends. The message is one sentence that names what
- * was looked for and where; it holds nothing of the document's values, which may be secret.
+ * was looked for and where; it holds none of the document's values, which may be secret.
  */
 export class NotUnderstoodError extends Error {
   override readonly name = "NotUnderstoodError";
@@ -57,8 +57,8 @@ type Schema = v.GenericSchema<unknown, unknown>;
 const NO_OPTIONS = v.strictObject({});
 
 /**
- * A detector, from the shape of its documents and of its options, both strict about what they need and
- * about nothing else.
+ * Creates a detector from the shape of its documents and of its options, both strict about what they need
+ * and about nothing else.
  *
  * @example
  *   export const zeek = createDetector({
@@ -73,7 +73,7 @@ export function createDetector<
 >(parts: {
   readonly name: string;
   readonly document: Document;
-  /** The entries of the options that it takes; it takes no other. */
+  /** The only options that it takes. */
   readonly options?: Own;
   readonly findings: (
     document: v.InferOutput<Document>,
@@ -92,7 +92,7 @@ export function createDetector<
   };
 }
 
-/** What the value says, by the schema. @throws NotUnderstoodError that names the place, below `path` */
+/** Parses the value by the schema. @throws NotUnderstoodError that names the place, below `path` */
 export function understand<S extends Schema>(
   schema: S,
   value: unknown,
@@ -104,7 +104,7 @@ export function understand<S extends Schema>(
 }
 
 /**
- * Takes each part of a group by itself: a bad one must not cost the others.
+ * Parses each part of a group by itself: a bad one must not cost the others.
  *
  * @throws NotUnderstoodError where none of them is understood, or as soon as they say more than may be
  */
@@ -159,13 +159,13 @@ function understandOptions(schema: v.GenericSchema, options: Options): unknown {
   const { success, output, issues } = v.safeParse(schema, options);
   if (success) return output;
   const [issue] = issues;
-  // A name that is not known is the caller's own text, and is not repeated.
+  // An unknown name is the caller's own text, so it is not repeated.
   if (issue.expected === "never")
     throw new NotUnderstoodError("The request has a parameter that this detector does not take.");
   throw new NotUnderstoodError(`The parameter ${sentenceOf(issue, "")}`);
 }
 
-/** What schemas expect, in plain words. */
+/** Valibot's names for what schemas expect, in plain words. */
 const PLAIN: Readonly<Record<string, string>> = {
   Array: "a list",
   Object: "an object",
@@ -173,7 +173,7 @@ const PLAIN: Readonly<Record<string, string>> = {
   string: "text",
 };
 
-/** Nothing of the value: valibot's own messages repeat it, ours (those of a `check`) do not. */
+/** Leaves the value out: valibot's own messages repeat it, ours (those of a `check`) do not. */
 function sentenceOf(issue: v.BaseIssue<unknown>, path: string): string {
   const below = v.getDotPath(issue);
   const place = [path, below].filter(Boolean).join(".") || "The document";

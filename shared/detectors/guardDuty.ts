@@ -3,7 +3,7 @@ import type { Seconds } from "../domain/time.ts";
 import { createDetector, type Finding, NotUnderstoodError, ofEach } from "./detector.ts";
 import { firstSaid, known, severityOf, valueAt } from "./values.ts";
 
-/** A finding that goes on is told again after six hours at the latest: the block lasts until then. */
+/** An ongoing finding is reported again within six hours: the block lasts until then. */
 export const UNTIL_NEXT: Seconds = 7 * 3_600;
 
 /** GuardDuty's findings, as EventBridge delivers them. */
@@ -19,7 +19,7 @@ export const guardDuty = createDetector({
   }),
   findings: ({ detail: { type, severity, service } }) => {
     if (service.archived === true || isSample(service.additionalInfo)) return [];
-    // Where the resource is the actor, it is one of our own; runtime findings say neither.
+    // If the resource is the actor, it is one of ours; runtime findings state neither.
     if (service.resourceRole !== "TARGET") return [];
     const about = {
       seconds: UNTIL_NEXT,
@@ -32,7 +32,7 @@ export const guardDuty = createDetector({
   },
 });
 
-/** Samples are made to try things out, and say so as a flag, or in a text that is JSON. */
+/** Samples are generated for trying things out; they say so in a flag, or in text that is JSON. */
 export function isSample(additionalInfo: unknown): boolean {
   const value = valueAt(additionalInfo, "value");
   return (
@@ -42,8 +42,8 @@ export function isSample(additionalInfo: unknown): boolean {
 }
 
 /**
- * The remote sides that act. A caller of AWS's own API is not stopped by what we block, and of an attack
- * sequence it is not told which end is which: its findings come one by one as well.
+ * The remote parties that act. A caller of AWS's own API is not stopped by what we block, and an attack
+ * sequence does not say which end is which: its findings also arrive one by one.
  */
 function actors(action: unknown) {
   const path = "detail.service.action";

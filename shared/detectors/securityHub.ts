@@ -36,7 +36,7 @@ export const securityHub = createDetector({
 
 const GUARD_DUTY = "aws/guardduty/service";
 
-/** Nobody has dealt with it yet, it is no sample, and the remote side acts. */
+/** Whether nobody has dealt with it yet, it is no sample, and the remote side acts. */
 function isOpen({ RecordState, Workflow, Sample, ProductFields }: Parsed): boolean {
   const of = (field: string) => valueAt(ProductFields, `${GUARD_DUTY}/${field}`);
   const role = of("resourceRole");
@@ -50,13 +50,13 @@ function isOpen({ RecordState, Workflow, Sample, ProductFields }: Parsed): boole
   );
 }
 
-/** @throws NotUnderstoodError where an inbound action names nobody */
+/** @throws NotUnderstoodError if an inbound action names nobody */
 function actors({ Action, ProductFields }: Parsed, place: string): readonly unknown[] {
   if (Action === undefined || Action === null) return guardDutyActors(ProductFields);
   const connection = valueAt(Action, "NetworkConnectionAction");
   const probes = valueAt(Action, "PortProbeAction", "PortProbeDetails");
   const direction = valueAt(connection, "ConnectionDirection");
-  // ASFF says IN; GuardDuty passes its own word on.
+  // ASFF says IN; GuardDuty passes on its own word.
   const isInbound = direction === "IN" || direction === "INBOUND";
   const parties = [...(isInbound ? [connection] : []), ...(Array.isArray(probes) ? probes : [])];
   const ips = parties.flatMap((party) => {
@@ -72,7 +72,7 @@ function actors({ Action, ProductFields }: Parsed, place: string): readonly unkn
 const REMOTE =
   /^(networkConnectionAction|portProbeAction\/portProbeDetails\.\d+_|rdsLoginAttemptAction)\/remoteIpDetails\/ipAddressV[46]$/;
 
-/** GuardDuty's findings may come without an action, and tell of it among the product's fields. */
+/** GuardDuty's findings may come without an action, and describe it in the product fields instead. */
 function guardDutyActors(fields: Parsed["ProductFields"]): readonly unknown[] {
   const prefix = `${GUARD_DUTY}/action/`;
   const direction = valueAt(fields, `${prefix}networkConnectionAction/connectionDirection`);

@@ -4,13 +4,13 @@ import { rankOf } from "./rank.ts";
 import { addReports, type Score } from "./score.ts";
 import { type EpochMillis, type EpochSeconds, isExpired, type Millis } from "./time.ts";
 
-/** How severe a report is that does not say. */
+/** The severity of a report that states none. */
 export const DEFAULT_SEVERITY = 5;
 
 /** A caller's report that an address attacks us. */
 export type Report = {
   readonly cidr: Cidr;
-  /** Until when the detector wants the address blocked. */
+  /** When the block that the detector asks for is to end. */
   readonly expiresAt: EpochSeconds;
   /** When the endpoint accepted it. */
   readonly reportedAt: EpochMillis;
@@ -18,7 +18,7 @@ export type Report = {
   readonly severity: number;
   readonly reason: string;
   readonly detector: string;
-  /** What the report weighs where blocks need corroboration. */
+  /** The report's weight where blocks need corroboration. */
   readonly weight: number;
   /** An operator's report needs no corroboration, and lifts a hold. */
   readonly byOperator: boolean;
@@ -26,24 +26,24 @@ export type Report = {
   readonly leastPrefix: number;
   readonly requestId: string;
   /**
-   * How many equal reports it stands for, itself included: repeats fold before they are sent. 0 for one that
-   * only extends a block: it begins none, and counts nothing in the rank.
+   * How many equal reports it stands for, itself included: repeats fold before they are sent. 0 for a
+   * report that only extends a block: it begins none and adds nothing to the rank.
    */
   readonly count: number;
 };
 
-/** What one caller wants of a block: all of its reports, taken together. */
+/** What one caller asks of a block: all of its reports, combined. */
 export type OwnReport = Pick<
   Report,
   "severity" | "reason" | "weight" | "byOperator" | "leastPrefix"
 > & {
-  /** Until when it wants the block, escalation included. */
+  /** When the block that it asks for ends, escalation included. */
   readonly expiresAt: EpochSeconds;
   /** When it reported last. */
   readonly reportedAt: EpochMillis;
   /** Of its last report. */
   readonly requestId: string;
-  /** When it took its reports back; absent as long as it wants the block. */
+  /** When it withdrew its reports; absent as long as it wants the block. */
   readonly withdrawnAt?: EpochMillis;
 };
 
@@ -53,52 +53,52 @@ export type Reports = Readonly<Record<string, OwnReport>>;
 /** A wanted block, as the table holds it. */
 export type Block = Pick<Report, "severity" | "reason" | "byOperator" | "leastPrefix"> & {
   readonly cidr: Cidr;
-  /** Who wants it. What the block is follows from it: its end, severity, reason and leastPrefix. */
+  /** Who wants it. The block's end, severity, reason and leastPrefix follow from these. */
   readonly reports: Reports;
-  /** Who of them reported first: it counts as this caller's. */
+  /** The caller that reported it first, against whose limit it counts. */
   readonly begunBy: string;
   /** Also the table's TTL attribute. */
   readonly expiresAt: EpochSeconds;
   readonly score: Score;
   /** How many times this address has been blocked, this block included. */
   readonly strikes: number;
-  /** Of the first and the last report of this block. */
+  /** The times of this block's first and last report. */
   readonly firstSeenAt: EpochMillis;
   readonly lastSeenAt: EpochMillis;
-  /** Reports of this block, folded ones included. */
+  /** Number of reports of this block, folded ones included. */
   readonly hits: number;
-  /** Of the first request. */
+  /** The first request's id. */
   readonly requestId: string;
-  /** This very write must wake the enforcer: the mark that the stream's filter matches. */
+  /** Whether this write must wake the enforcer; the stream's filter matches this mark. */
   readonly wake: boolean;
-  /** How often the item has been written; 0 for one that is not in the table yet. */
+  /** How often the item has been written; 0 if it is not in the table yet. */
   readonly version: number;
 };
 
 /** How reports become blocks. */
 export type BlockPolicy = {
   readonly escalation: Escalation;
-  /** After which a report counts half in the score. */
+  /** The time after which a report counts half in the score. */
   readonly halfLife: Millis;
-  /** What the weights of those must add up to who ask for a severity or an end; 0 = any one will do. */
+  /** The total weight that must ask for a severity or an end before it applies; 0: any one caller will do. */
   readonly threshold: number;
 };
 
-/** Callers that an item names at most: a block does not grow with its reports. */
+/** At most this many callers per item, so that a block does not grow with its reports. */
 const MAX_REPORTERS = 16;
 
-/** How far the clocks of two functions may be apart. */
+/** How far apart the clocks of two functions may be. */
 const CLOCK_SKEW: Millis = 5_000;
 
 /**
- * What a report makes of an address. `existing` is its block in the table, expired ones included
- * (TTL deletion is late); `strikes` is how many of its blocks have ended before, and `score` that of the
- * last of them, as remembered: who comes back is no stranger.
+ * Applies a report to an address. `existing` is its block in the table, even if expired (TTL deletion is
+ * late); `strikes` is how many of its blocks have ended before, and `score` is the remembered score of the
+ * last of them: a returning attacker does not start from zero.
  *
- * - no block, or one whose time is over: a new block begins, with one strike more;
- * - a block: the later expiry, the greater severity, the reports counted together; an expiry is only
- *   ever extended;
- * - a report whose own time is over (it lay in a queue too long) changes nothing, nor does one that is
+ * - no block, or an expired one: a new block begins, with one more strike;
+ * - a live block: the later expiry, the greater severity, and all reports counted; an expiry is only ever
+ *   extended;
+ * - a report that has itself expired (it waited in a queue too long) changes nothing, nor does one that is
  *   delivered again.
  */
 export function applyReport(
@@ -116,8 +116,8 @@ export function applyReport(
 }
 
 /**
- * The block without the reports that are not to be kept; undefined where nobody wants it any more. The
- * strikes stay, and the score: the attack has been seen.
+ * The block without the reports that are not to be kept; undefined if nobody wants it any more. The strikes
+ * and the score stay: the attack did happen.
  */
 export function withoutReports(
   block: Block,
@@ -134,9 +134,9 @@ export function withoutReports(
 }
 
 /**
- * The block once one of its callers has taken its own reports back: they want it no longer than until
- * `until`, and where others want it, they alone say how severe it is. The same object where the caller
- * has reported since, or wants nothing of it.
+ * The block after one of its callers has withdrawn its own reports: they keep it until `until` at the
+ * latest, and if others want it, they alone decide its severity. Returns the same object if the caller has
+ * reported since, or has no report to withdraw.
  */
 export function withdrawn(
   block: Block,
@@ -153,7 +153,7 @@ export function withdrawn(
   return { ...block, ...wantedBy(reports, policy), begunBy, wake: true };
 }
 
-/** Who wants the block still. */
+/** The callers that still want the block. */
 export const wantingOf = (reports: Reports): string[] =>
   Object.keys(reports).filter((caller) => reports[caller]?.withdrawnAt === undefined);
 
@@ -185,7 +185,7 @@ function begin(
 
 function extend(block: Block, report: Report, policy: BlockPolicy, now: EpochMillis): Block {
   const before = block.reports[report.detector];
-  // Delivered again, or overtaken: it says nothing new of how often the address attacks.
+  // A report that is redelivered or overtaken says nothing new about how often the address attacks.
   const isCounted =
     !before || (report.reportedAt >= before.reportedAt && report.requestId !== before.requestId);
   const own = together(before, ownOf(report, block.strikes, policy));
@@ -198,8 +198,8 @@ function extend(block: Block, report: Report, policy: BlockPolicy, now: EpochMil
       hits: block.hits + report.count,
     }),
   };
-  // A batch may raise the rank first and then extend the block: the one write of the batch keeps the
-  // mark. A block extended in its last moments may already be over by the enforcer's clock.
+  // A batch may raise the rank first and then extend the block: the batch's single write keeps the mark.
+  // A block extended in its last moments may already be over by the enforcer's clock.
   const isEnding = block.expiresAt * 1000 - now < CLOCK_SKEW;
   const wake = block.wake || rankOf(extended) > rankOf(block) || isEnding;
   return { ...extended, wake };
@@ -207,14 +207,14 @@ function extend(block: Block, report: Report, policy: BlockPolicy, now: EpochMil
 
 function ownOf(report: Report, strikes: number, { escalation }: BlockPolicy): OwnReport {
   const { reportedAt, severity, reason, weight, byOperator, leastPrefix, requestId } = report;
-  // As long as if this report had begun the block: the order of reports makes no difference.
+  // As if this report had begun the block, so that the order of reports makes no difference.
   const expiresAt = escalate(report, strikes, escalation);
   return { expiresAt, reportedAt, severity, reason, weight, byOperator, leastPrefix, requestId };
 }
 
 /**
- * A caller's reports taken together: the later end, the greater severity with its reason. Of what it took
- * back only the end counts, so that the block has no gap.
+ * Combines a caller's reports: the later end, and the greater severity with its reason. Of withdrawn
+ * reports only the end counts, so that the block has no gap.
  */
 function together(before: OwnReport | undefined, own: OwnReport): OwnReport {
   if (!before) return own;
@@ -229,7 +229,7 @@ function together(before: OwnReport | undefined, own: OwnReport): OwnReport {
   };
 }
 
-/** Where too many want a block, the one of them is forgotten that wants it no longer soonest. */
+/** If too many callers want a block, the one whose reports end soonest is forgotten. */
 function bounded(reports: Reports): Reports {
   const entries = Object.entries(reports);
   if (entries.length <= MAX_REPORTERS) return reports;
@@ -237,7 +237,7 @@ function bounded(reports: Reports): Reports {
   return Object.fromEntries(entries.filter((entry) => entry !== first));
 }
 
-/** What the block is that these want. */
+/** The part of a block that follows from its reports. */
 function wantedBy(reports: Reports, { threshold }: Pick<BlockPolicy, "threshold">) {
   const all = Object.values(reports);
   const wanting = all.filter((own) => own.withdrawnAt === undefined);
@@ -257,8 +257,8 @@ function wantedBy(reports: Reports, { threshold }: Pick<BlockPolicy, "threshold"
 }
 
 /**
- * The most that reports of enough weight ask for: so a report without weight decides nothing where
- * blocks need corroboration. An operator's word is enough by itself.
+ * The most that reports of sufficient total weight ask for, so that a report without weight decides
+ * nothing where blocks need corroboration. An operator's report suffices by itself.
  */
 function supported(
   reports: readonly OwnReport[],
@@ -271,6 +271,6 @@ function supported(
     weight += own.byOperator ? Number.POSITIVE_INFINITY : own.weight;
     if (weight >= threshold) return asked(own);
   }
-  // Less than the threshold is left of those who once reached it: the least that any of them asks for.
+  // The reports once reached the threshold, and those left no longer do: take the least that any asks for.
   return Math.min(...reports.map(asked));
 }

@@ -10,42 +10,40 @@ import {
 
 export const ROLES = ["detector", "operator", "reader"] as const;
 
-/**
- * What a caller is: a detector reports, an operator does everything, a reader only looks.
- */
+/** What a caller is: a detector reports, an operator may do everything, a reader only reads. */
 export type Role = (typeof ROLES)[number];
 
 /** How far a caller may go. */
 export type Limits = {
-  /** Distinct addresses that it may report in a minute; folded repeats cost nothing. */
+  /** Distinct addresses that it may report per minute; folded repeats are free. */
   readonly addressesPerMinute: number;
-  /** Blocks of its own that may be in force at a time. */
+  /** How many of its blocks may be in force at once. */
   readonly outstanding: number;
   /** The widest range that it may report: the fewest bits of a prefix. */
   readonly leastPrefix: Readonly<Record<Family, number>>;
-  /** A greater severity counts as this one. */
+  /** Greater severities are capped at this one. */
   readonly mostSeverity: number;
-  /** A longer block lasts this long. */
+  /** Longer blocks are cut to this duration. */
   readonly longest: Seconds;
 };
 
-/** Who calls, and what it may do. Of its secret nothing is known here. */
+/** Who calls, and what it may do. Its secret is not known here. */
 export type Caller = {
   /** Tells callers apart, in the log and in the table. */
   readonly name: string;
   readonly role: Role;
-  /** What its reports weigh where blocks need corroboration. */
+  /** The weight of its reports where blocks need corroboration. */
   readonly weight: number;
   readonly limits: Limits;
-  /** The ranges that it calls from; anywhere where there is none. */
+  /** The ranges that it may call from; if empty, it may call from anywhere. */
   readonly from: readonly Cidr[];
-  /** From when on its token is no longer valid; absent where it stays. */
+  /** When its token stops being valid; absent if it never does. */
   readonly expiresAt?: EpochSeconds;
 };
 
 const DAY: Seconds = 86_400;
 
-/** What a caller may do of whom the owner says nothing more: a stolen token must not reach far. */
+/** The limits of a caller for whom the owner sets none: a stolen token must not reach far. */
 export const DEFAULT_LIMITS: Readonly<Record<Role, Limits>> = {
   detector: {
     addressesPerMinute: 6_000,
@@ -70,42 +68,42 @@ export const DEFAULT_LIMITS: Readonly<Record<Role, Limits>> = {
   },
 };
 
-/** What each role may do. */
+/** The roles that each role includes. */
 const MAY: Readonly<Record<Role, readonly Role[]>> = {
   detector: ["detector"],
   operator: ["detector", "operator", "reader"],
   reader: ["reader"],
 };
 
-/** Whether the caller may do what `role` is needed for. */
+/** Whether the caller may do what requires `role`. */
 export function may(caller: Pick<Caller, "role">, role: Role): boolean {
   return MAY[caller.role].includes(role);
 }
 
-/** Whether the caller's token is still valid, and used from where it may be. */
+/** Whether the caller's token is still valid and is used from an allowed address. */
 export function isWelcome({ from, expiresAt }: Caller, source: Cidr, now: EpochMillis): boolean {
   if (expiresAt !== undefined && expiresAt * 1000 <= now) return false;
   return from.length === 0 || from.some((range) => contains(range, source));
 }
 
-/** Whether the caller may report a range as wide as this. */
+/** Whether the caller may report a range this wide. */
 export function mayReport({ limits }: Pick<Caller, "limits">, { family, prefix }: Cidr): boolean {
   return prefix >= limits.leastPrefix[family];
 }
 
-/** Messages claim no time later than this from now: clocks of functions differ a little. */
+/** How far in the future a message's time may lie: the clocks of functions differ a little. */
 const MAX_AHEAD: Millis = 60_000;
 
-/** The moment that a message claims, as far as it can be true. */
+/** The moment that a message claims, capped at what can be true. */
 export const plausible = (claimed: EpochMillis, now: EpochMillis): EpochMillis =>
   Math.min(claimed, now + MAX_AHEAD);
 
-/** What a message says of a report. */
+/** What a message says about a report. */
 export type Claim = Omit<Report, "weight" | "byOperator" | "leastPrefix">;
 
 /**
- * A claim as far as its caller may go: no more severe and no longer than its limits, from no later than
- * now. Endpoint and worker ask both: what lies in a queue may have been put there by anyone.
+ * A claim cut to its caller's limits: no more severe and no longer than allowed, and made no later than
+ * now. Both the endpoint and the worker check this, as anyone may have put a message in the queue.
  */
 export function asReport(claim: Claim, caller: Caller, now: EpochMillis): Report {
   const { limits, weight, role } = caller;

@@ -1,14 +1,14 @@
 import { type Cidr, contains, isBlockable, overlaps, size, WIDEST_PREFIX, widen } from "./cidr.ts";
 import type { Wanted } from "./rank.ts";
 
-/** Where more wait, merging looks at this many of the strongest: five for each of 40 slots. */
+/** Merging considers at most this many of the strongest blocks: five for each of 40 slots. */
 const MOST_CONSIDERED = 200;
 
-/** How many ranges of one family a target has room for. */
+/** The room that a target has for ranges of one family. */
 export type Room = {
-  /** Ranges at most. */
+  /** Maximum number of ranges. */
   readonly ranges: number;
-  /** Whether these ranges all find a place there; absent where any `ranges` of them do. */
+  /** Whether these ranges all find a place there; absent if any `ranges` of them do. */
   readonly fits?: (ranges: readonly Cidr[]) => boolean;
 };
 
@@ -17,15 +17,15 @@ export type Candidate = Pick<Wanted, "cidr" | "leastPrefix">;
 
 /** How far ranges may be merged. */
 export type Merging = {
-  /** Addresses that may be blocked where they are wanted, but are never covered as innocents. */
+  /** Addresses that may be blocked if wanted, but are never covered as innocents. */
   readonly spared: readonly Cidr[];
-  /** Addresses that nobody wants blocked and that all merged ranges together may cover. */
+  /** How many addresses that nobody wants blocked all merged ranges together may cover. */
   readonly maxInnocents: number;
 };
 
 /**
- * Chooses the ranges of one family that take the room of a target: `wanted` is ranked, strongest
- * first. It knows nothing of the target but its room; placing the ranges is the target's own plan.
+ * Chooses the ranges of one family that take a target's room: `wanted` is ranked, strongest first. It knows
+ * nothing about the target but its room; the target's own plan places the ranges.
  *
  *     fits one by one                        → every block is a range of its own
  *     more wanted than room                  → siblings merge without loss (two /32 are one /31)
@@ -33,12 +33,11 @@ export type Merging = {
  *                                              ranges together cover at most `maxInnocents` addresses
  *                                              that nobody wants blocked, and none that is spared
  *     still more                             → the longest prefix of the ranking that fits, and then,
- *                                              again and again, the strongest block of the rest that
- *                                              fits as well
+ *                                              repeatedly, the strongest remaining block that also fits
  *     as many as a large target holds        → the strongest, unmerged
  *
- * No merged range is wider than any caller may ask for, nor than all of those may who reported what is
- * in it. The answer is ordered by the strongest block in each range.
+ * No merged range is wider than any caller may ask for, nor wider than the widest that the callers who
+ * reported its blocks may report. The result is ordered by the strongest block in each range.
  */
 export function choose(
   wanted: readonly Candidate[],
@@ -49,7 +48,7 @@ export function choose(
   const fits = (ranges: readonly Cidr[]) =>
     ranges.length <= room.ranges && (room.fits?.(ranges) ?? true);
   const distinct = [...new Map(wanted.map((one) => [one.cidr.text, one])).values()];
-  // What finds no place even alone must not make the others merge.
+  // A range that finds no place even alone must not make the others merge.
   const all = room.fits ? distinct.filter(({ cidr }) => fits([cidr])) : distinct;
   const cidrs = all.map(({ cidr }) => cidr);
   if (fits(cidrs)) return cidrs;
@@ -76,7 +75,7 @@ export function choose(
   return ranges.toSorted((a, b) => placeOf(a) - placeOf(b)).map((range) => range.cidr);
 }
 
-/** What is spared in the neighbourhood of the wanted, as wide as a merged range can be. */
+/** The spared ranges near the wanted ones: within the widest range that a merge can reach. */
 function within(spared: readonly Cidr[], wanted: readonly Candidate[]): readonly Cidr[] {
   const widest = (cidr: Cidr) => widen(cidr, Math.min(cidr.prefix, WIDEST_PREFIX[cidr.family]));
   const places = new Map(
@@ -90,11 +89,11 @@ type Range = {
   readonly cidr: Cidr;
   /** The wanted ranges inside; the rest of `cidr` is innocent. They share no address. */
   readonly members: readonly Cidr[];
-  /** The least of all that are wanted inside, those within a member included. */
+  /** The least of all wanted ranges inside, including those within a member. */
   readonly leastPrefix: number;
 };
 
-/** The longest prefix that fits without loss. One that does not fit may be part of one that does. */
+/** The longest prefix that fits without loss. A prefix that does not fit may be part of one that does. */
 function longestPrefix(
   ranked: readonly Candidate[],
   isFitting: (ranges: readonly Range[]) => boolean,
@@ -116,7 +115,7 @@ function add(ranges: readonly Range[], { cidr, leastPrefix }: Candidate): readon
   const holder = ranges.find((range) => contains(range.cidr, cidr));
   if (holder) {
     const isMember = holder.members.some((member) => contains(member, cidr));
-    // Who wants a part of it may make it mergeable.
+    // A caller that wants part of it may make it mergeable.
     if (isMember && leastPrefix >= holder.leastPrefix) return ranges;
     const members = isMember
       ? holder.members
@@ -131,7 +130,7 @@ function add(ranges: readonly Range[], { cidr, leastPrefix }: Candidate): readon
   return join(rest, { cidr, members: [cidr], leastPrefix: least });
 }
 
-/** Adds a range that shares no address with the others, and merges siblings as far up as they may. */
+/** Adds a range that shares no address with the others, and merges siblings as far up as allowed. */
 function join(ranges: readonly Range[], added: Range): readonly Range[] {
   if (added.cidr.prefix === 0) return [...ranges, added];
   const parent = widen(added.cidr, added.cidr.prefix - 1);
@@ -147,8 +146,8 @@ function join(ranges: readonly Range[], added: Range): readonly Range[] {
 }
 
 /**
- * Merges the two neighbours whose common range covers the fewest innocents; undefined where every
- * merge would cover a spared address, more innocents than allowed in all, or be too wide.
+ * Merges the two neighbours whose common range covers the fewest innocents; undefined if every merge would
+ * cover a spared address, exceed the total of innocents allowed, or be too wide.
  */
 function mergeNearest(
   ranges: readonly Range[],
@@ -173,7 +172,7 @@ function mergeNearest(
   return best?.merged;
 }
 
-/** The narrowest range that both lie in, as far as it may be blocked. */
+/** The narrowest range that contains both; undefined if it is too wide to be blocked. */
 function commonRange(a: Cidr, b: Cidr): Cidr | undefined {
   for (let prefix = a.prefix; prefix >= WIDEST_PREFIX[a.family]; prefix--) {
     const parent = widen(a, prefix);
@@ -182,7 +181,7 @@ function commonRange(a: Cidr, b: Cidr): Cidr | undefined {
   return undefined;
 }
 
-/** Undefined where that is wider than any caller may ask for, or than those who want what is in it. */
+/** Undefined if `parent` is wider than any caller may ask for, or than those who want its parts may. */
 function merge(parent: Cidr, parts: readonly Range[]): Range | undefined {
   const leastPrefix = Math.min(...parts.map((part) => part.leastPrefix));
   if (!isBlockable(parent) || parent.prefix < leastPrefix) return undefined;

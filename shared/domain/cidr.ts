@@ -53,12 +53,12 @@ export function contains(outer: Cidr, inner: Cidr): boolean {
   return outer.family === inner.family && outer.first <= inner.first && inner.last <= outer.last;
 }
 
-/** Whether the two have an address in common. */
+/** Whether the two share an address. */
 export function overlaps(a: Cidr, b: Cidr): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last;
 }
 
-/** The range of `prefix` bits that `cidr` lies in; the sibling's parent is `widen(cidr, prefix - 1)`. */
+/** The range of `prefix` bits that contains `cidr`. `widen(cidr, cidr.prefix - 1)` is its parent. */
 export function widen(cidr: Cidr, prefix: number): Cidr {
   return rangeOf(cidr.first, prefix, cidr.family);
 }
@@ -87,7 +87,7 @@ function rangeOf(address: bigint, prefix: number, family: Family): Cidr {
   };
 }
 
-/** Undefined where it is no address, or one that may be read in two ways. */
+/** Undefined if it is not an address, or is one that can be read in two ways. */
 function addressIn(text: string): ip.IPv4 | ip.IPv6 | undefined {
   if (!text.includes(":")) {
     return ip.IPv4.isValidFourPartDecimal(text) ? ip.IPv4.parse(text) : undefined;

@@ -1,15 +1,15 @@
 import type { Report } from "./block.ts";
 import { type EpochSeconds, type Seconds, toEpochSeconds } from "./time.ts";
 
-/** When the report of one detector is not enough. Off where the threshold is 0. */
+/** When one detector's report is not enough. Off if the threshold is 0. */
 export type Corroboration = {
   /** An address is blocked when the weights of distinct detectors add up to this. */
   readonly threshold: number;
-  /** Reports count together only within this time of each other. */
+  /** Reports add up only within this time of each other. */
   readonly window: Seconds;
 };
 
-/** What is remembered of a report that was not enough, by detector. */
+/** What is remembered of a detector's report that was not enough. */
 export type Evidence = Pick<
   Report,
   | "expiresAt"
@@ -22,22 +22,22 @@ export type Evidence = Pick<
   | "count"
 >;
 
-/** An address that detectors have reported, but not enough of them. */
+/** An address that some detectors have reported, but not enough of them. */
 export type Suspect = {
   readonly reports: Readonly<Record<string, Evidence>>;
   /** When the last of the reports stops counting. */
   readonly expiresAt: EpochSeconds;
-  /** How often the item has been written; 0 for one that is not in the table yet. */
+  /** How often the item has been written; 0 if it is not in the table yet. */
   readonly version: number;
 };
 
-/** Detectors that a suspect names at most. */
+/** At most this many detectors per suspect. */
 const MAX_DETECTORS = 32;
 
 /**
- * Adds a report to what is known of a suspect. Of each detector the latest report counts.
+ * Adds a report to what is known about a suspect. Each detector's latest report counts.
  *
- * @returns the reports of all detectors, oldest first, where they reach the threshold; otherwise the
+ * @returns the reports of all detectors, oldest first, if they reach the threshold; otherwise the
  *   suspect to remember
  */
 export function corroborate(
@@ -56,7 +56,7 @@ export function corroborate(
   ];
   const sum = all.reduce((total, [, { weight }]) => total + weight, 0);
   if (sum < threshold) {
-    // Delivered again, it changes nothing.
+    // A redelivered report changes nothing.
     if (suspect?.reports[detector]?.requestId === report.requestId) return { suspect };
     const latest = Math.max(...all.map(([, one]) => one.reportedAt));
     const until = toEpochSeconds(latest) + window;
@@ -75,7 +75,7 @@ function evidenceOf({ expiresAt, reportedAt, severity, reason, ...report }: Repo
   return { expiresAt, reportedAt, severity, reason, requestId, weight, leastPrefix, count };
 }
 
-/** The suspect without the evidence that is not to be kept; undefined where none is left. */
+/** The suspect without the evidence that is not to be kept; undefined if none is left. */
 export function withoutEvidence(
   suspect: Suspect,
   isKept: (evidence: Evidence, detector: string) => boolean,

@@ -20,14 +20,14 @@ import {
   toEpochSeconds,
 } from "./time.ts";
 
-// decide: what the messages of a batch make of one address, in their order.
+// decide: applies the messages of a batch to one address, in order.
 //
 //   message    the address is                     → what happens
 //   ────────────────────────────────────────────────────────────────────────────────
 //   block      never to be blocked                  refused
 //              reported for a time that is over,
 //              unblocked or withdrawn since         stale
-//              reported by whom all is taken back   undone
+//              reported by an undone detector       undone
 //              held, and no operator reports it     held
 //              blocked                              extended
 //              reported by nothing that counts      stale
@@ -40,20 +40,20 @@ import {
 //              or only reported since               stale
 //              anything else                        withdrawn
 //
-// Operators' messages travel in a lane of their own and overtake detectors'. So it is not the order of
-// delivery that counts between the lanes but when the endpoint accepted a message: the older one loses.
+// Operators' messages travel in a lane of their own and overtake detectors'. Between lanes, what counts is
+// therefore not the order of delivery but when the endpoint accepted a message: the older one loses.
 
-/** An operator's order that an address is to be let alone. */
+/** An operator's order to unblock an address. */
 export type UnblockOrder = {
   readonly cidr: Cidr;
   readonly requestedAt: EpochMillis;
   readonly operator: string;
-  /** Until when the address is not to be blocked again; 0 for no hold. */
+  /** When the hold ends, until which the address must not be blocked again; 0 for no hold. */
   readonly holdUntil: EpochSeconds;
   readonly requestId: string;
 };
 
-/** A detector takes its own reports of an address back. */
+/** A detector withdraws its own reports of an address. */
 export type Withdrawal = {
   readonly cidr: Cidr;
   readonly detector: string;
@@ -61,7 +61,7 @@ export type Withdrawal = {
   readonly requestId: string;
 };
 
-/** What is said of one address. */
+/** A message about one address. */
 export type Message =
   | ({ readonly kind: "block" } & Report)
   | ({ readonly kind: "unblock" } & UnblockOrder)
@@ -73,14 +73,14 @@ export type Unblock = {
   readonly requestedAt: EpochMillis;
 };
 
-/** When detectors took their reports of an address back, the latest of each. */
+/** When detectors last withdrew their reports of an address. */
 export type Withdrawals = {
   readonly at: Readonly<Record<string, EpochMillis>>;
-  /** How often the item has been written; 0 for one that is not in the table yet. */
+  /** How often the item has been written; 0 if it is not in the table yet. */
   readonly version: number;
 };
 
-/** What is known of an address. */
+/** What is known about an address. */
 export type Known = {
   /** Expired ones included: TTL deletes late. */
   readonly block: Block | undefined;
@@ -101,10 +101,10 @@ export const NOTHING_KNOWN: Known = {
 
 export type Policy = Omit<BlockPolicy, "threshold"> & {
   readonly corroboration: Corroboration;
-  /** Undefined where the list cannot be read: nothing is refused then, nor newly enforced. */
+  /** Undefined if the list cannot be read: then nothing is refused, and nothing newly enforced. */
   readonly neverBlock: NeverBlock | undefined;
   readonly orders: Pick<Orders, "holds" | "undos">;
-  /** How long a block stays once nobody wants it any more: a detector that restarts reports again. */
+  /** How long a block stays after nobody wants it any more: a detector that restarts reports again. */
   readonly withdrawalGrace: Seconds;
 };
 
@@ -124,14 +124,14 @@ export type Event = { readonly cidr: Cidr; readonly requestId: string } & (
 export type Decided = {
   readonly next: Known;
   readonly events: readonly Event[];
-  /** Holds of this very address: new ones, and those that an operator's report has lifted. */
+  /** Holds on this very address: new ones, and those that an operator's report has lifted. */
   readonly held: readonly Hold[];
   readonly lifted: readonly Hold[];
 };
 
 /**
- * Decides what the messages, all of one address and in the queue's order, make of what is known of it.
- * Pure, and idempotent: messages that are delivered again change nothing.
+ * Applies the messages, all about one address and in the queue's order, to what is known about it.
+ * Pure and idempotent: messages that are delivered again change nothing.
  */
 export function decide(
   known: Known,
@@ -154,7 +154,7 @@ export function decide(
     holds = [...holds, hold];
   };
   for (const message of messages) {
-    // The latest word of an operator is what holds: an unblock, with a hold or without, or a block.
+    // The operator's latest order wins: an unblock, with or without a hold, or a block.
     if (message.kind === "unblock") {
       const { cidr, requestedAt } = message;
       const isLatest = requestedAt >= (next.unblock?.requestedAt ?? 0);
@@ -170,7 +170,7 @@ export function decide(
   return { next, events, held, lifted };
 }
 
-/** A block that has ended is remembered, even where an unblock comes before DynamoDB deletes it. */
+/** Remembers a block that has ended, even if an unblock comes before DynamoDB deletes it. */
 function withEnded(known: Known, now: EpochMillis): Known {
   const { block } = known;
   if (!block || !isExpired(block, now)) return known;
@@ -178,8 +178,8 @@ function withEnded(known: Known, now: EpochMillis): Known {
 }
 
 /**
- * What is known once all standing orders have been obeyed. The lanes are written at once: after a write
- * each of them looks whether the other's came in between. The same object where nothing changes.
+ * What is known once all standing orders have been obeyed. The lanes write concurrently: after a write,
+ * each checks whether the other's came in between. Returns the same object if nothing changes.
  */
 export function obey(
   known: Known,
@@ -205,7 +205,7 @@ export function obey(
   return { ...known, block: keptBlock, suspect: keptSuspect };
 }
 
-/** A hold is of one address; wider reports are ignored while it lasts, but a wider block stays. */
+/** A hold covers one address; wider reports are ignored while it lasts, but a wider block stays. */
 const isAgainst = (hold: Hold, cidr: Cidr, reportedAt: EpochMillis) =>
   hold.cidr.text === cidr.text && reportedAt < hold.until * 1000;
 
@@ -239,14 +239,14 @@ function onUnblock(known: Known, order: UnblockOrder, policy: Policy, now: Epoch
   return { next, event: { kind: "unblocked", cidr, requestId, operator, holdUntil } };
 }
 
-/** How many detectors' withdrawals are remembered of an address. */
+/** How many detectors' withdrawals are remembered per address. */
 const MAX_WITHDRAWALS = 16;
 
 function onWithdraw(known: Known, withdrawal: Withdrawal, policy: Policy, now: EpochMillis): Step {
   const { cidr, requestId, detector, withdrawnAt } = withdrawal;
   const { corroboration, withdrawalGrace } = policy;
   const before = known.withdrawals ?? { at: {}, version: 0 };
-  // One that is remembered may not have reached the block yet: the items are written one by one.
+  // A remembered withdrawal may not have reached the block yet: the items are written one by one.
   const isLatest = withdrawnAt > (before.at[detector] ?? 0);
   const withdrawals = isLatest
     ? { ...before, at: remembering(before.at, detector, withdrawnAt) }
@@ -306,7 +306,7 @@ function onReport(known: Known, report: Report, policy: Policy, now: EpochMillis
     return ignored({ kind: "held", cidr, requestId, detector, holdUntil: hold.until });
   }
   const isLive = known.block !== undefined && !isExpired(known.block, now);
-  // What counts nothing is no attack, only the proof that a blocked address is still there.
+  // A report with count 0 is no attack, only evidence that a blocked address is still active.
   if (!isLive && report.count === 0) {
     return ignored({ kind: "stale", cidr, requestId, by: detector });
   }

@@ -9,8 +9,8 @@ export type Escalation = {
 };
 
 /**
- * Until when the block lasts that begins as the `strikes`-th of its address. The duration that the
- * report asks for is the minimum, even above the cap.
+ * When the `strikes`-th block of an address ends. The duration that the report asks for is the minimum,
+ * even above the cap.
  */
 export function escalate(
   report: { readonly reportedAt: EpochMillis; readonly expiresAt: EpochSeconds },
@@ -19,7 +19,7 @@ export function escalate(
 ): EpochSeconds {
   const begin = toEpochSeconds(report.reportedAt);
   const asked = report.expiresAt - begin;
-  // Finite, as nothing times infinity is no number.
+  // Kept finite, as zero times infinity is NaN.
   const longer = Math.min(factor ** (strikes - 1), Number.MAX_VALUE);
   return begin + Math.max(asked, Math.floor(Math.min(asked * longer, max)));
 }

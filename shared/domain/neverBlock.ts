@@ -1,13 +1,13 @@
 import { type Cidr, type Family, overlaps, parseCidr } from "./cidr.ts";
 
-/** A range that must not be blocked, and why, in the words that the caller and the log see. */
+/** A range that must not be blocked, and why, in the words shown to the caller and in the log. */
 export type Protected = { readonly cidr: Cidr; readonly why: string };
 export type NeverBlock = readonly Protected[];
 
 /**
- * Ranges that are nobody's address on the internet, so that a deny could only hurt the owner. The
+ * Ranges that nobody uses on the internet, so that denying them could only hurt the owner. The
  * documentation ranges (192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 2001:db8::/32) are left out:
- * a deny of them hurts nobody, and examples and tests live there.
+ * denying them hurts nobody, and examples and tests use them.
  *
  * @see https://www.iana.org/assignments/iana-ipv4-special-registry
  * @see https://www.iana.org/assignments/ipv6-address-space (only 2000::/3 is global unicast)
@@ -41,10 +41,9 @@ export function protect(ranges: Iterable<readonly [cidr: string, why: string]>):
 }
 
 /**
- * Why `cidr` must not be blocked, or undefined where it may. It must not as soon as one address is
- * shared, so a wanted range that merely contains a protected address is refused too. Of ranges that lie
- * in each other the one that is listed first is named. The cost is logarithmic in the list's length: an
- * owner may list ten thousand.
+ * Why `cidr` must not be blocked, or undefined if it may be. One shared address is enough, so a wanted range
+ * that merely contains a protected address is refused too. Of nested ranges, the one listed first is named.
+ * The cost is logarithmic in the list's length: an owner may list ten thousand.
  */
 export function protectedBy(neverBlock: NeverBlock, cidr: Cidr): Protected | undefined {
   const clusters = indexOf(neverBlock)[cidr.family];
@@ -58,13 +57,13 @@ export function protectedBy(neverBlock: NeverBlock, cidr: Cidr): Protected | und
   return clusters[low]?.ranges.find((range) => overlaps(range.cidr, cidr));
 }
 
-/** Ranges that lie in one of them, in the order of the list; CIDR ranges nest or are apart. */
+/** A range and all ranges inside it, in the order of the list; CIDR ranges are nested or disjoint. */
 type Cluster = { readonly last: bigint; readonly ranges: readonly Protected[] };
 
-/** By address. */
+/** Sorted by address. */
 type Index = Readonly<Record<Family, readonly Cluster[]>>;
 
-/** Each list's index is made once, when it is first asked for. */
+/** Each list's index is built once, on first use. */
 const indexes = new WeakMap<NeverBlock, Index>();
 
 function indexOf(neverBlock: NeverBlock): Index {

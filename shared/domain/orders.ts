@@ -1,9 +1,9 @@
 import { type Cidr, overlaps } from "./cidr.ts";
 import type { EpochMillis, EpochSeconds } from "./time.ts";
 
-// Standing orders of operators: what holds for all addresses and every message until it ends.
+// Operators' standing orders, which apply to all addresses and every message until they end.
 
-/** What the targets are made to hold. */
+/** What the targets are to hold. */
 export const MODES = ["enforce", "monitor", "off"] as const;
 
 /**
@@ -11,7 +11,7 @@ export const MODES = ["enforce", "monitor", "off"] as const;
  * - `monitor`: nothing; the log says what would be
  * - `off`: nothing
  *
- * In each of them reports are accepted, and remembered.
+ * Reports are accepted and remembered in every mode.
  */
 export type Mode = (typeof MODES)[number];
 
@@ -22,19 +22,19 @@ export type Hold = {
   readonly until: EpochSeconds;
 };
 
-/** What a detector reported in a span of time is taken back, queued messages included. */
+/** Takes back what a detector reported in a span of time, queued messages included. */
 export type Undo = {
   readonly detector: string;
   readonly since: EpochMillis;
-  /** When it was ordered: what the detector reports later counts again. */
+  /** When it was ordered: later reports of the detector count again. */
   readonly requestedAt: EpochMillis;
 };
 
-/** A detector that takes its reports back one by one. None of its reports folds: another one may follow. */
+/** A detector that withdraws its reports one by one. None of its reports fold: a withdrawal may follow. */
 export type Withdrawer = { readonly detector: string; readonly until: EpochSeconds };
 
 export type Orders = {
-  /** How many unblocks there were. */
+  /** How many unblocks there have been. */
   readonly unblocks: number;
   readonly holds: readonly Hold[];
   readonly undos: readonly Undo[];
@@ -45,7 +45,7 @@ export type Orders = {
 
 export const NO_ORDERS: Orders = { unblocks: 0, holds: [], undos: [], withdrawers: [] };
 
-/** The hold that a detector's report of the range, made at that moment, falls under. */
+/** The hold that applies to a detector's report of the range, made at that moment. */
 export function holdOver(
   holds: readonly Hold[],
   cidr: Cidr,

@@ -7,21 +7,21 @@ import {
   toEpochSeconds,
 } from "./time.ts";
 
-// How many blocks of a caller are in force, counted by when they end: what has ended drops out of the
-// count by itself, so that no mistake lasts longer than a block.
+// How many of a caller's blocks are in force, counted by when they end: ended blocks drop out of the count
+// by themselves, so that no mistake lasts longer than a block.
 
-// Ends that lie in the same span are counted together; the longer a block, the longer its span.
+// Blocks that end in the same span are counted together; the longer a block, the longer its span.
 const MINUTES = { unit: "m", span: 60 as Seconds };
 const HOURS = { unit: "h", span: 3_600 as Seconds };
 const DAYS = { unit: "d", span: 86_400 as Seconds };
 
-/** Counts of blocks by the spans that they end in. */
+/** Counts of blocks by the span in which they end. */
 export type Counts = Readonly<Record<string, number>>;
 
-/** One block more or less of a caller that ends in a span. */
+/** One more or one fewer of a caller's blocks that end in a span. */
 export type Shift = { readonly caller: string; readonly span: string; readonly by: number };
 
-/** What a write makes of the counts. A block counts for whoever began it. */
+/** How a write changes the counts. A block counts for whoever began it. */
 export function shiftsOf(
   before: Block | undefined,
   after: Block | undefined,
@@ -44,7 +44,7 @@ export function countOutstanding(counts: Counts, now: EpochMillis): number {
   );
 }
 
-/** The spans that are over: their counts are of no use any more. */
+/** The spans that are over, whose counts are no longer needed. */
 export function endedSpans(counts: Counts, now: EpochMillis): readonly string[] {
   return Object.keys(counts).filter((span) => endOf(span) <= toEpochSeconds(now));
 }
@@ -57,7 +57,7 @@ function spanOf({ expiresAt, firstSeenAt }: Block): string {
   return `${unit}${Math.floor(expiresAt / span)}`;
 }
 
-/** When a span is over; one that is not ours is long over. */
+/** When a span is over; a name that is not a span's counts as long over. */
 function endOf(name: string): EpochSeconds {
   const known = [MINUTES, HOURS, DAYS].find(({ unit }) => name.startsWith(unit));
   return known ? (Number(name.slice(1)) + 1) * known.span : 0;

@@ -1,10 +1,10 @@
 /** Longer reasons are cut: a talkative detector must not lose its block. */
 export const MAX_REASON = 256;
 
-/** What is looked at of a reason, before runs of blanks become one. */
+/** How much of a reason is read, before runs of blanks collapse into one. */
 const LOOKED_AT = 4 * MAX_REASON;
 
-/** A reason in one line, as log, list and table hold it. */
+/** A reason on one line, as the log, the list and the table hold it. */
 export function inOneLine(reason: string): string {
   return reason
     .slice(0, LOOKED_AT)

@@ -1,7 +1,7 @@
-// Seconds and milliseconds, moments and durations, kept apart by type. A plain number may become any
-// of them; none of them becomes another.
+// Seconds and milliseconds, moments and durations, kept apart by type. A plain number is assignable to any
+// of them; none of them is assignable to another.
 
-/** A number that carries its unit in its type only. */
+/** A number that carries its unit only in its type. */
 type Unit<Name extends string> = number & { readonly unit?: Name };
 
 /** A moment, in seconds since 1970: what DynamoDB's TTL and every answer of the API use. */
@@ -13,7 +13,7 @@ export type Seconds = Unit<"seconds">;
 /** A duration in milliseconds. */
 export type Millis = Unit<"milliseconds">;
 
-/** The whole second that the moment lies in. */
+/** The whole second that contains the moment. */
 export function toEpochSeconds(moment: EpochMillis): EpochSeconds {
   return Math.floor(moment / 1000);
 }

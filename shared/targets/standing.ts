@@ -16,11 +16,11 @@ export type Standing = {
     | "refused"
     | "excluded"
     | "expired";
-  /** The rule that denies it, or in monitor mode would deny it. */
+  /** The rule that denies it, or would in monitor mode. */
   readonly ruleNumber?: number;
   /** The wider range that denies it. */
   readonly coveredBy?: string;
-  /** A stable code: why it is not enforced, or denies nobody although it is. */
+  /** A stable code for why it is not enforced, or is but denies nobody. */
   readonly why?: string;
 };
 
@@ -64,10 +64,10 @@ export function standingOf(
   return { state: "waiting", ...(why && { why }) };
 }
 
-/** Over several targets a block stands as it does where it stands best. */
+/** A block's overall standing is its best over all targets. */
 const BEST_FIRST = ["enforced", "merged", "monitored", "expired", "waiting"] as const;
 
-/** The best of a block's standings; what is shadowed, refused or excluded everywhere waits. */
+/** The best of a block's standings; a block that is shadowed, refused or excluded everywhere is waiting. */
 export function bestOf(standings: readonly Standing[]): Standing {
   const best = BEST_FIRST.flatMap((state) => standings.find((one) => one.state === state) ?? []);
   return best[0] ?? { state: "waiting" };

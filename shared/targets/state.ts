@@ -5,40 +5,40 @@ import { aclRecord } from "./networkAcl/record.ts";
 import type { Entry, RecordOf, TargetKind } from "./target.ts";
 import { wafRecord } from "./wafIpSet/record.ts";
 
-/** Why a target as a whole does not do its work. */
+/** Why a target as a whole does not work. */
 const PROBLEMS = ["missing", "not ours", "unassociated", "refused", "unreachable"] as const;
 export type Problem = (typeof PROBLEMS)[number];
 
 const KINDS = ["networkAcl", "wafIpSet"] as const satisfies readonly TargetKind[];
 
-// What is only for the operator must not keep the enforcer from its work when it cannot be read.
+// Fields that are only for the operator must not stop the enforcer if they cannot be read.
 export const targetState = v.object({
   /** Counts the writes of the item. */
   version: v.number(),
   kind: v.picklist(KINDS),
-  /** What is ours in the target: read by the target itself. */
+  /** What is ours in the target; only the target itself can parse it. */
   record: v.unknown(),
-  /** In monitor mode the record as it would be; null otherwise. */
+  /** In monitor mode, the record as it would be; null otherwise. */
   monitored: v.fallback(v.unknown(), null),
   mode: v.fallback(v.picklist(MODES), "enforce"),
   /** The blocks, by their texts, that hold a place here: a challenger must beat them by a margin. */
   held: v.fallback(v.array(v.string()), []),
   /** Ranges of the network behind the target, which are never blocked. */
   ownRanges: v.fallback(v.array(v.string()), []),
-  /** Ranges that would have a place, were it not for a person's allow. */
+  /** Ranges that would have a place but for a person's allow. */
   shadowed: v.fallback(v.array(v.string()), []),
-  /** Ranges that AWS refused to take, with its error code. */
+  /** Ranges that AWS refused, with its error code. */
   refused: v.fallback(v.record(v.string(), v.string()), {}),
   problem: v.fallback(v.nullable(v.picklist(PROBLEMS)), null),
   leastSeverity: v.fallback(v.number(), 1),
   enforced: v.fallback(v.number(), 0),
-  /** Wanted blocks that no entry covered then. */
+  /** Wanted blocks that no entry covered at that time. */
   waiting: v.fallback(v.number(), 0),
   /** Epoch milliseconds. */
   convergedAt: v.fallback(v.number(), 0),
 });
 
-/** The one item of a target: what is ours in it, and what its last converge saw. */
+/** A target's single item: what is ours in it, and what its last converge saw. */
 export type TargetState = Readonly<v.InferOutput<typeof targetState>>;
 
 /** The state of a target that has never been converged. */
@@ -59,7 +59,7 @@ export const newTargetState = (kind: TargetKind): TargetState => ({
   convergedAt: 0,
 });
 
-/** The ranges that the target denies, or in monitor mode would deny. None where none can be read. */
+/** The ranges that the target denies, or would in monitor mode. None if the record cannot be read. */
 export function entriesOf({ kind, record, monitored, mode }: TargetState): readonly Entry[] {
   const shown = mode === "monitor" ? monitored : record;
   return kind === "networkAcl" ? entriesIn(aclRecord, shown) : entriesIn(wafRecord, shown);
@@ -71,9 +71,9 @@ function entriesIn<Record>({ schema, entries }: RecordOf<Record>, item: unknown)
 }
 
 /**
- * How many places of the target are ours, or may be: a change that AWS has not confirmed counts.
+ * How many places in the target are ours, or may be: a change that AWS has not confirmed counts.
  *
- * @throws ValiError where the record cannot be read
+ * @throws ValiError if the record cannot be read
  */
 export function placesOf({ kind, record }: Pick<TargetState, "kind" | "record">): number {
   if (record === null) return 0;
@@ -83,7 +83,7 @@ export function placesOf({ kind, record }: Pick<TargetState, "kind" | "record">)
   return slots.filter(({ cidr, confirmedAt }) => cidr !== null || confirmedAt === undefined).length;
 }
 
-/** The entry that covers the range: its own before a wider one. */
+/** The entry that covers the range: its own rather than a wider one. */
 export function entryFor(cidr: Cidr, entries: readonly Entry[]): Entry | undefined {
   return (
     entries.find((entry) => entry.cidr.text === cidr.text) ??

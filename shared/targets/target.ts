@@ -4,7 +4,7 @@ import type { NeverBlock } from "../domain/neverBlock.ts";
 import type { Wanted } from "../domain/rank.ts";
 import type { EpochMillis, Millis } from "../domain/time.ts";
 
-/** The kinds of places that deny, each with a folder of its own beside this file. */
+/** The kinds of targets, each with a folder of its own beside this file. */
 export type TargetKind = "networkAcl" | "wafIpSet";
 
 /** The target does not exist (any more): somebody replaced or deleted it. */
@@ -12,17 +12,17 @@ export class TargetMissingError extends Error {
   override readonly name = "TargetMissingError";
 }
 
-/** The target is not ours to change: its description does not say that it is. */
+/** The target is not ours to change: its description does not say so. */
 export class TargetNotOursError extends Error {
   override readonly name = "TargetNotOursError";
 }
 
-/** No further call is granted for now, the SDK's retries included. */
+/** AWS grants no further call for now, even after the SDK's retries. */
 export class ThrottledError extends Error {
   override readonly name = "ThrottledError";
 }
 
-/** Somebody changed the target since it was read: read it again. */
+/** Somebody has changed the target since it was read: read it again. */
 export class StaleReadError extends Error {
   override readonly name = "StaleReadError";
 }
@@ -32,12 +32,12 @@ export class QuotaError extends Error {
   override readonly name = "QuotaError";
 }
 
-/** AWS refuses the call: it has certainly not been done, and retrying it at once is pointless. */
+/** AWS refused the call: it certainly had no effect, and an immediate retry is pointless. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
   /** AWS's error code. */
   readonly code: string;
-  /** The caller may not do this at all, so that further calls would be refused as well. */
+  /** The caller may not do this at all, so further calls would be refused as well. */
   readonly isForAll: boolean;
 
   constructor(code: string, isForAll: boolean, cause: Error) {
@@ -51,11 +51,11 @@ export class RefusedError extends Error {
 export type TargetChange = {
   /** Names the place in the target that changes; unique within a plan. */
   readonly key: string;
-  /** Keys whose changes must have succeeded, or this one would open a gap. */
+  /** Keys of the changes that must succeed first, or this one would open a gap. */
   readonly needs: readonly string[];
-  /** What is denied once it is done, and was not denied there before. */
+  /** What the change newly denies there. */
   readonly denies: readonly Cidr[];
-  /** The quota that the change counts against; absent where it takes no more of any. */
+  /** The quota that the change counts against; absent if it uses no more of any. */
   readonly quota?: string;
 };
 
@@ -64,28 +64,28 @@ export type PlanInput<Record, Actual> = {
   readonly wanted: readonly Wanted[];
   readonly record: Record;
   readonly actual: Actual;
-  /** Undefined where the list could not be read: then nothing new is blocked. */
+  /** Undefined if the list could not be read: then nothing new is blocked. */
   readonly neverBlock: NeverBlock | undefined;
   /**
-   * Addresses that may be blocked, but that no merged range covers as innocents: those under a hold, and
-   * those that callers call from. Undefined where they could not be read: then none covers innocents.
+   * Addresses that may be blocked, but that no merged range may cover as innocents: those under a hold, and
+   * those that callers call from. Undefined if they could not be read: then no range covers innocents.
    */
   readonly spared: readonly Cidr[] | undefined;
   readonly now: EpochMillis;
 };
 
 export type TargetPlan<Record, Change> = {
-  /** What is ours once the changes are applied, to be recorded before they are. */
+  /** What is ours once the changes are applied; recorded before they are. */
   readonly record: Record;
   /** In the order in which they must be applied. */
   readonly changes: readonly Change[];
-  /** The ranges that are to be denied, over all families. */
+  /** The ranges to deny, in all families. */
   readonly chosen: readonly Cidr[];
-  /** Places that nothing takes, which ranges of the family could have. */
+  /** Places still empty, which ranges of the family could have. */
   readonly free: { readonly 4: number; readonly 6: number };
-  /** Ranges that would have a place, were it not for a person's allow before it. */
+  /** Ranges that would have a place but for a person's allow before it. */
   readonly shadowed: readonly Cidr[];
-  /** Entries of persons where ours could be. */
+  /** People's entries where ours could be. */
   readonly foreign: number;
   /** Entries of ours that a person removed or changed, and that this plan repairs. */
   readonly drifted: number;
@@ -101,22 +101,22 @@ export type Applied<Change> = {
   readonly quotasMet: ReadonlySet<string>;
 };
 
-/** How many blocks of a family a target can use. */
+/** How many blocks per family a target can use. */
 export type Capacity = {
-  /** Ranges that it may hold. */
+  /** How many ranges it may hold. */
   readonly ranges: number;
-  /** Blocks that are read: more than the ranges where merging makes use of them. */
+  /** How many blocks are read: more than the ranges if merging can use them. */
   readonly candidates: number;
 };
 
 /** One range that a target denies. */
 export type Entry = { readonly cidr: Cidr; readonly ruleNumber?: number };
 
-/** What is remembered as ours in a target, and how the table holds it. */
+/** What is recorded as ours in a target, and how the table holds it. */
 export type RecordOf<Record> = {
   readonly schema: v.GenericSchema<unknown, Record>;
   readonly empty: Record;
-  /** As plain JSON, which the schema reads. */
+  /** As an item's attributes, which the schema reads. */
   stored(record: Record): object;
   /** The ranges that AWS has confirmed. */
   entries(record: Record): readonly Entry[];
@@ -125,18 +125,18 @@ export type RecordOf<Record> = {
 };
 
 /**
- * A place that denies. `Record` is what we remember as ours there, `Actual` what is there now.
- * Whatever a target keeps to itself (rule numbers, lock tokens) stays behind this type. `read` and
- * `apply` are its adapter; the rest is pure.
+ * A place that denies. `Record` is what we have recorded as ours there, `Actual` what it holds now.
+ * Details such as rule numbers and lock tokens stay hidden behind this type. `read` and `apply` are its
+ * adapter; the rest is pure.
  */
 export type Target<Record, Actual, Change extends TargetChange> = {
   readonly id: string;
   readonly kind: TargetKind;
-  /** Blocks of less severity are not for this target. */
+  /** Less severe blocks are not for this target. */
   readonly leastSeverity: number;
-  /** How much a challenger must outscore a block that holds a place here. */
+  /** By how much a challenger must outscore a block that holds a place here. */
   readonly margin: Millis;
-  /** At least this long between two reads: what the service's rate limit grants. */
+  /** The least time between two reads, by the service's rate limit. */
   readonly interval: Millis;
   readonly record: RecordOf<Record>;
   readonly capacity: Capacity;
@@ -144,26 +144,26 @@ export type Target<Record, Actual, Change extends TargetChange> = {
   read(): Promise<Seen<Actual>>;
   plan(input: PlanInput<Record, Actual>): TargetPlan<Record, Change>;
   /**
-   * One call, made idempotent: what is already done counts as done.
+   * Makes one idempotent call: what is already done counts as done.
    * @throws TargetMissingError, ThrottledError, StaleReadError, QuotaError, RefusedError
    */
   apply(change: Change, actual: Actual): Promise<void>;
   /** The record once the changes have been tried. */
   settle(planned: Record, before: Record, applied: Applied<Change>, now: EpochMillis): Record;
-  /** Record and target as if all of the record had just been confirmed: monitor mode plans on them. */
+  /** The record and the target as if AWS had just confirmed all of the record: monitor mode plans on them. */
   assumeConfirmed(
     record: Record,
     actual: Actual,
     now: EpochMillis,
   ): { readonly record: Record; readonly actual: Actual };
-  /** A change for the log. */
+  /** Describes a change for the log. */
   describe(change: Change): object;
 };
 
-/** What a target shows. */
+/** What a read of a target shows. */
 export type Seen<Actual> = {
   readonly actual: Actual;
-  /** Ranges of the network behind it, which must never be denied; an error where they are unknown. */
+  /** Ranges of the network behind it, which must never be denied; an error if they are unknown. */
   readonly ownRanges: readonly string[] | Error;
   /** Whether anything is behind it: an ACL without a subnet denies nobody. */
   readonly isInUse: boolean;

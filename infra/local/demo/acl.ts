@@ -4,7 +4,7 @@ import type { Stack } from "../cloud.ts";
 import { messageOf, SetupError } from "../errors.ts";
 import type { Entry } from "./ledger.ts";
 
-/** Reads the entries of the stack's network ACL, as anybody could who may describe it. @throws SetupError */
+/** Reads the entries of the stack's network ACL, as anyone who may describe it could. @throws SetupError */
 export function createAclReader({ endpoints, region, aclId }: Stack): () => Promise<Entry[]> {
   const dummy = dummyCredentials(process.env);
   const ec2 = new EC2Client({

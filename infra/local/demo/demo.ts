@@ -18,7 +18,7 @@ import { eventLine, liveTable, seconds, summary } from "./view.ts";
 // The demo: the log of an SSH server under attack goes through a detector into the product, while
 // the network ACL is watched from outside.
 
-/** How much faster than it was written the log is replayed. */
+/** How much faster the log is replayed than it was written. */
 const SPEED = 10;
 const EXPIRY_SECONDS = 8;
 const RECONCILE_SECONDS = 5;
@@ -66,7 +66,7 @@ try {
   process.exit(1);
 }
 
-/** Runs the demo; whether everything went as expected. */
+/** Runs the demo. @returns whether everything went as expected */
 async function demo(): Promise<boolean> {
   screen.tell("Starting the local cloud …");
   screen.draw(() => `Starting the local cloud … ${elapsed()}`);
@@ -126,7 +126,7 @@ async function replay(stack: Stack, ledger: Ledger): Promise<void> {
   await Promise.all(reports);
 }
 
-/** Watches the network ACL until all is over that the replay began, or overdue. */
+/** Watches the network ACL until everything that the replay began is over, or overdue. */
 async function watch(
   readAcl: () => Promise<Entry[]>,
   ledger: Ledger,

@@ -15,9 +15,9 @@ export type Detection = {
 export type Rule = {
   readonly threshold: number;
   readonly windowSeconds: number;
-  /** An address that goes on is reported again, but not sooner than this. */
+  /** An address that keeps attacking is reported again, but not sooner than this. */
   readonly realertSeconds: number;
-  /** Of more addresses, those that have been quiet for longest are forgotten. */
+  /** Beyond this many, the addresses that have been quiet for longest are forgotten. */
   readonly maxAddresses: number;
 };
 
@@ -28,7 +28,7 @@ export const DEFAULT_RULE: Rule = {
   maxAddresses: 10_000,
 };
 
-/** What is remembered of an address; it does not grow. */
+/** What is remembered of an address; its size is bounded. */
 type Attack = {
   /** When it failed: the last times, at most as many as the threshold. */
   readonly recent: readonly number[];

@@ -9,7 +9,7 @@ export type SshdLine = {
   readonly message: string;
 };
 
-/** Failed logins that a line tells of. */
+/** The failed logins that a line reports. */
 export type Failure = { readonly address: string; readonly times: number };
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -56,7 +56,7 @@ const FAILED =
 /** How rsyslog folds a line that comes again and again. */
 const REPEATED = /^message repeated (\d{1,6}) times: \[ (.*)\]$/;
 
-/** The failed logins that a message of sshd tells of. */
+/** The failed logins that an sshd message reports. */
 export function failureIn(message: string): Failure | undefined {
   const [, times = "1", repeated = message] = REPEATED.exec(message) ?? [];
   const address = FAILED.exec(repeated)?.[1] ?? "";

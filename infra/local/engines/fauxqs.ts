@@ -4,7 +4,7 @@ type Stores = NonNullable<BuildAppOptions["stores"]>;
 type Persistence = NonNullable<Stores["sqsStore"]["persistence"]>;
 type Queue = ReturnType<Stores["sqsStore"]["createQueue"]>;
 
-/** The parts of the queue and of its persistence that are put right here, private ones included. */
+/** The parts of the queue and of its persistence that are corrected here, private ones included. */
 type FifoQueue = Pick<
   Queue,
   "fifoMessages" | "fifoLockedGroups" | "inflightMessages" | "processTimers" | "changeVisibility"
@@ -50,7 +50,7 @@ const part = async <T>(path: string): Promise<T> =>
 function followSqs(queue: FifoQueue): void {
   const { dequeueFifo: takeOnePerGroup, processTimers, changeVisibility } = queue;
 
-  // SQS gives as many messages of one group as fit into the answer; fauxqs gives one.
+  // SQS returns as many messages of one group as fit into the answer; fauxqs returns one.
   queue.dequeueFifo = function (max, ...rest) {
     const { fifoMessages: all, fifoLockedGroups: locks } = this;
     const taken: unknown[] = [];
@@ -101,7 +101,7 @@ function followSqlite(persistence: Persistence): void {
   const { db } = persistence as unknown as { db: Sqlite };
   // A killed process must lose nothing; a power cut may.
   db.exec("PRAGMA synchronous = OFF");
-  // fauxqs writes NULL into a column that may not be, so that ChangeMessageVisibility to 0 fails.
+  // fauxqs writes NULL into a NOT NULL column, so that ChangeMessageVisibility to 0 fails.
   const ready = db.prepare(
     "UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?",
   );

@@ -3,7 +3,7 @@ import type { Log } from "../log.ts";
 import { within } from "../waiting.ts";
 import type { Boot, FunctionError, Invocation, Report } from "./protocol.ts";
 
-/** Lambda's bound for the code outside of the handler. */
+/** Lambda's time limit for the code outside the handler. */
 const INIT_TIMEOUT_MS = 10_000;
 
 /** How an invocation ended. */
@@ -13,7 +13,7 @@ export type Outcome = { ok: true; payload: unknown } | { ok: false; error: Funct
 export type Environment = {
   /** Whether it may be used again: not after a timeout, a crash or a failed initialisation. */
   readonly alive: boolean;
-  /** The most memory that was in use at the end of an invocation. */
+  /** The most memory in use at the end of any invocation. */
   readonly maxMemoryBytes: number;
   invoke(requestId: string, event: unknown, timeoutMs: number): Promise<Outcome>;
   terminate(): Promise<void>;

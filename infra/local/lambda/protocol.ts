@@ -18,7 +18,7 @@ export type Boot = {
   };
 };
 
-/** One invocation; the event as JSON, as it comes to a function. */
+/** One invocation, with the event as JSON, as a function receives it. */
 export type Invocation = { requestId: string; event: string; deadlineMs: number };
 
 /**

@@ -70,7 +70,7 @@ async function run(handler: Handler, { requestId, event, deadlineMs }: Invocatio
   }
 }
 
-/** The thread's own heap and what hangs on it; not Node.js itself, which the functions share here. */
+/** The thread's own heap and what it holds; not Node.js itself, which the functions share here. */
 function memory(): { memoryBytes: number } {
   const { used_heap_size, external_memory, malloced_memory } = getHeapStatistics();
   return { memoryBytes: used_heap_size + external_memory + malloced_memory };

@@ -22,7 +22,7 @@ const EVENT = "<aws.events.event.json>";
 
 /**
  * EventBridge's default bus: `PutEvents` of its API, and rules with patterns whose targets are queues. A
- * rule sends what its input template says. Events of AWS's own services are taken as well, which AWS takes
+ * rule sends what its input template says. It also accepts events of AWS's own services, which AWS accepts
  * from nobody else.
  */
 export async function startEventBus(options: {
@@ -58,7 +58,7 @@ export async function startEventBus(options: {
       await options.sqs.send(
         new SendMessageCommand({
           QueueUrl: options.queueUrl(queueArn),
-          // A function, as a text would take the event's dollars for its own.
+          // A function, because in a replacement string the event's dollar signs would be special.
           MessageBody: inputTemplate.replace(EVENT, () => JSON.stringify(event)),
           MessageGroupId: messageGroupId,
         }),

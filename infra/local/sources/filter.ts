@@ -5,7 +5,7 @@ type Rule = null | boolean | number | string | Readonly<Record<string, unknown>>
 type Pattern = { readonly [field: string]: Pattern | readonly Rule[] };
 
 /**
- * Makes an event source mapping's `FilterCriteria` into one question.
+ * Turns an event source mapping's `FilterCriteria` into one predicate.
  *
  * Lambda's rules: a record passes when any of the patterns matches; a pattern matches when every
  * field it names does; a field matches when any rule of its list does; against an array, when any

@@ -7,14 +7,14 @@ import { type Invoke, ThrottledError } from "../lambda.ts";
 import { within } from "../waiting.ts";
 import type { EventSource } from "./source.ts";
 
-/** API Gateway's limits of an HTTP API. */
+/** API Gateway's limits for an HTTP API. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HEADER_BYTES = 10_240;
 const INTEGRATION_TIMEOUT_MS = 30_000;
 /** Callers that are still sending by then are cut off. */
 const STOP_TIMEOUT_MS = 6_000;
 
-/** What goes back to the caller. */
+/** The answer to the caller. */
 type Answer = {
   status: number;
   headers: Record<string, string>;
@@ -22,7 +22,7 @@ type Answer = {
   body: Buffer;
 };
 
-/** An HTTP API that listens. */
+/** A listening HTTP API. */
 export type HttpSource = EventSource & { url: string };
 
 /**
@@ -95,9 +95,9 @@ async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
 /**
  * The event of payload format 2.0.
  *
- * API Gateway decodes the path (`rawPath` notwithstanding) and leaves the query string as it came;
- * it joins what comes more than once with commas, and takes the cookies out of the headers. It adds
- * the caller's address to `x-forwarded-for`, whatever the caller claims there.
+ * API Gateway decodes the path (`rawPath` notwithstanding) and leaves the query string unchanged; it joins
+ * repeated values with commas, and moves the cookies out of the headers. It adds the caller's address to
+ * `x-forwarded-for`, whatever the caller claims there.
  */
 function toEvent(
   request: IncomingMessage,
@@ -151,8 +151,7 @@ function toEvent(
 }
 
 /**
- * What API Gateway hands on as text; anything else is base64, a form and a body without any type
- * among it.
+ * What API Gateway passes on as text; anything else is base64, including forms and bodies without a type.
  */
 const isTextType = (contentType = ""): boolean =>
   /^\s*(text\/|application\/(json|xml|javascript)\s*(;|$))/i.test(contentType);

@@ -9,8 +9,8 @@ export type Invocable = {
 };
 
 /**
- * Lambda's own API, as far as a person with a client needs it: `Invoke`, synchronous, and of a function's
- * configuration its environment.
+ * Lambda's own API, as far as a person with a client needs it: synchronous `Invoke`, and the environment in a
+ * function's configuration.
  */
 export async function startInvokeApi(
   functions: ReadonlyMap<string, Invocable>,

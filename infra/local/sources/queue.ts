@@ -14,13 +14,13 @@ import type { QueueMapping } from "../template.ts";
 import { backoffMs, pause } from "../waiting.ts";
 import type { EventSource } from "./source.ts";
 
-/** Batches at a time where the mapping says nothing: more than this wait in the queue. */
+/** Batches at a time if the mapping sets no limit: more than this wait in the queue. */
 const MAX_BATCHES = 32;
 /** How often the queue is asked for its visibility timeout, which may be changed while it runs. */
 const REFRESH_EVERY_MS = 5_000;
 /** The pause after an invocation that was throttled at once. */
 const THROTTLED_PAUSE_MS = 100;
-/** Short, because a killed runner's poll goes on at the engine, and hides the messages that it gets. */
+/** Short, because a killed runner's poll goes on at the engine and hides the messages that it receives. */
 const LONG_POLL_SECONDS = 2;
 
 /**
@@ -112,7 +112,7 @@ export function startQueueSource(options: {
     if (done.length > 0) await deleteAll(done);
   }
 
-  /** Waits for a throttled function, in its turn, until the batch's messages show again. */
+  /** Waits for a throttled function, in turn, until the batch's messages become visible again. */
   async function invokeBy(untilMs: number, event: SQSEvent): Promise<Outcome> {
     for (;;) {
       const leftMs = untilMs - performance.now();

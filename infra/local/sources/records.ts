@@ -32,13 +32,13 @@ export function toLambdaRecord(record: ReceivedRecord, streamArn: string): Dynam
   };
 }
 
-/** Where in its shard a record is. */
+/** A record's position in its shard. */
 export const sequenceNumberOf = (record: ReceivedRecord): string =>
   String(record.dynamodb?.SequenceNumber);
 
 /**
  * The record with its time to the second. DynamoDB Local rounds it down to the minute; a record that is
- * read as soon as it is there is of now.
+ * read as soon as it exists gets the current time.
  *
  * @param now epoch milliseconds
  */

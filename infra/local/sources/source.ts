@@ -1,5 +1,5 @@
 /** Something that invokes functions until it is stopped. */
 export type EventSource = {
-  /** Takes nothing new, and resolves when what was taken has been dealt with. */
+  /** Takes nothing new, and resolves once everything taken has been handled. */
   stop(): Promise<void>;
 };

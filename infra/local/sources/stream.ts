@@ -21,10 +21,10 @@ import { compileFilters } from "./filter.ts";
 import { createdAtSeconds, sequenceNumberOf, toLambdaRecord, withSeconds } from "./records.ts";
 import type { EventSource } from "./source.ts";
 
-/** How long a shard that had nothing is left alone. */
+/** How long a shard without new records is left alone. */
 export const POLL_MS = 200;
 /**
- * The longest that one attempt waits for a function that is throttled, before it loses its turn: longer
+ * The longest that one attempt waits for a throttled function before it loses its turn: longer
  * than an invocation of the function takes.
  */
 const THROTTLE_WAIT_MS = 120_000;
@@ -135,7 +135,7 @@ export function startStreamSource(options: {
     reading.delete(shardId);
   }
 
-  /** After the last checkpoint; where that has been trimmed, from the oldest record there is. */
+  /** After the last checkpoint, or from the oldest record if that has been trimmed. */
   async function iteratorOf(shardId: string): Promise<string | undefined> {
     const ask = async (
       from: Pick<GetShardIteratorInput, "ShardIteratorType" | "SequenceNumber">,
@@ -159,7 +159,7 @@ export function startStreamSource(options: {
 
   const isWanted = (record: StreamRecord): boolean => passes(toLambdaRecord(record, streamArn));
 
-  /** Hands a batch to the function until it has taken it or it is given up. */
+  /** Hands a batch to the function until the function has taken it or the batch is given up. */
   async function deliver(shardId: string, batch: readonly StreamRecord[]): Promise<void> {
     let records = batch;
     for (let failed = 0; records.length > 0 && !signal.aborted; ) {

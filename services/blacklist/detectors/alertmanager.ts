@@ -8,10 +8,10 @@ import {
   valueAt,
 } from "../../../shared/detectors/values.ts";
 
-/** Labels that name an attacker. `instance` is none of them: it is whom the alert is about, the victim. */
+/** Labels that name an attacker. `instance` is not one of them: it names the victim. */
 const LABELS = ["src_ip", "source_ip", "ip", "client_ip", "remote_ip"];
 
-/** The group's own status is not asked: it says firing as long as one of its alerts does. */
+/** The group's own status is not used: it says firing as long as one of its alerts does. */
 const alert = v.object({
   status: v.picklist(["firing", "resolved"]),
   labels: v.record(v.string(), v.unknown()),
@@ -19,15 +19,15 @@ const alert = v.object({
 });
 
 /**
- * Alertmanager's groups, and those of programs that took over its format. `endsAt` is not asked: of an
- * alert that fires it is the year 1, and when it will end nobody knows.
+ * Alertmanager's groups, and those of programs that adopted its format. `endsAt` is not used: for a firing
+ * alert it is in the year 1, as nobody knows when the alert will end.
  */
 export const createAlertmanager = (name: string) =>
   createDetector({
     name,
     document: v.object({ alerts: v.array(v.unknown()) }),
     options: {
-      /** The label that holds the address, where it is another one. */
+      /** The label that holds the address, if it is none of the above. */
       ip: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
       /** An alert that resolves because the block works is no reason to unblock: off unless asked for. */
       resolved: v.optional(v.picklist(["ignore", "withdraw"]), "ignore"),

@@ -3,13 +3,13 @@ import { decisionFindings, goDuration } from "../../../shared/detectors/crowdsec
 import { createDetector, understand } from "../../../shared/detectors/detector.ts";
 import { atLeastASecond } from "../../../shared/detectors/values.ts";
 
-/** An alert as CrowdSec's HTTP plugin sends it, in a list of those of a second. */
+/** An alert as CrowdSec's HTTP plugin sends it, in a list of one second's alerts. */
 const alert = v.object({
   decisions: v.nullable(v.array(v.unknown())),
   simulated: v.optional(v.unknown()),
 });
 
-/** One decision, as the shorter of the plugin's usual templates has it. */
+/** One decision, as in the shorter of the plugin's usual templates. */
 const line = v.object({
   ip: v.unknown(),
   duration: goDuration,

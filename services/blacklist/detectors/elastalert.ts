@@ -11,7 +11,7 @@ import {
 
 const FIELDS = ["ip", "src_ip", "source.ip"];
 
-/** ElastAlert 2's `post2`: what the rule names, or the whole match where it asks for all values. */
+/** ElastAlert 2's `post2`: the fields that the rule names, or the whole match if it asks for all values. */
 export const elastalert = createDetector({
   name: "elastalert",
   document: v.looseObject({ expiryTime: v.nullish(duration) }),

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { createDetector } from "../../../shared/detectors/detector.ts";
 import { duration, known } from "../../../shared/detectors/values.ts";
 
-/** What the action file that we ship sends; `ip`, `expiryTime` and `reason` alone will do. */
+/** What our action file sends; `ip`, `expiryTime` and `reason` alone will do. */
 export const fail2ban = createDetector({
   name: "fail2ban",
   document: v.object({

@@ -3,8 +3,8 @@ import { createDetector, NotUnderstoodError } from "../../../shared/detectors/de
 import { firstSaid, known, severityOf, valueAt } from "../../../shared/detectors/values.ts";
 
 /**
- * Falco's events, through Falcosidekick. Only `fd.rip` is the other end whoever has called; `fd.cip` and
- * `fd.sip` are client and server, and either may be our own.
+ * Falco's events, through Falcosidekick. Only `fd.rip` is always the remote end; `fd.cip` and `fd.sip` are
+ * client and server, and either may be our own.
  */
 export const falcosidekick = createDetector({
   name: "falcosidekick",

@@ -16,7 +16,7 @@ import {
 
 const POINTER = /^(\/([^~/\p{Cc}]|~[01])*)+$/u;
 
-/** A JSON pointer (RFC 6901) as the keys on its way. */
+/** A JSON pointer (RFC 6901), parsed into its keys. */
 const pointer = v.pipe(
   v.string(),
   v.check((text) => text.length <= 256 && POINTER.test(text), "a JSON pointer such as /alert/ip"),
@@ -28,10 +28,10 @@ const pointer = v.pipe(
   ),
 );
 
-/** Other programs' words for what is over. */
+/** Other programs' values for an alert that is over. */
 const OVER = new Set<unknown>([true, "true", "resolved", "recovered"]);
 
-/** Anything whose sender says where what stands. The address's place may hold one or a list. */
+/** Any document whose sender says where each field is. The address field may hold one address or a list. */
 export const generic = createDetector({
   name: "generic",
   document: v.looseObject({}),
@@ -40,7 +40,7 @@ export const generic = createDetector({
     reason: v.optional(pointer),
     severity: v.optional(pointer),
     expiryTime: v.optional(pointer),
-    /** Where it stands whether the detector takes its report back. */
+    /** Where the document says whether the detector withdraws its report. */
     withdraw: v.optional(pointer),
   },
   findings: (document, options) => {
@@ -50,7 +50,7 @@ export const generic = createDetector({
     if (found === undefined || found === null) {
       throw new NotUnderstoodError(`${options.ip.join(".")} was looked for and not found.`);
     }
-    // Loops of Mustache leave empty ones behind.
+    // Mustache loops leave empty elements behind.
     const all = (Array.isArray(found) ? found : [found]).filter((ip) => ip !== "");
     const ips = bounded(all, options.ip.join("."));
     const over = at(options.withdraw);

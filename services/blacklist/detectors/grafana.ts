@@ -1,4 +1,4 @@
 import { createAlertmanager } from "./alertmanager.ts";
 
-/** Grafana's own alerting sends what Alertmanager does, and more; a body replaced by the user is `generic`. */
+/** Grafana's own alerting sends what Alertmanager does, and more; a custom body is for `generic`. */
 export const grafana = createAlertmanager("grafana");

@@ -31,7 +31,7 @@ const ALL: readonly Detector[] = [
   zeek,
 ];
 
-/** The detectors whose own words are understood, by name. */
+/** The detectors whose own formats are understood, by name. */
 export const detectors: ReadonlyMap<string, Detector> = new Map(
   ALL.map((detector) => [detector.name, detector]),
 );

@@ -8,8 +8,8 @@ import {
 import { fieldOf, firstText, known, severityOf } from "../../../shared/detectors/values.ts";
 
 /**
- * Detection rules of Kibana, through its webhook connector and this body, in which Kibana makes a list of
- * the alerts by itself (a loop of Mustache would leave a comma too many):
+ * Kibana's detection rules, through its webhook connector and this body, in which Kibana itself makes the
+ * list of alerts (a Mustache loop would leave one comma too many):
  *
  *     {"rule":"{{rule.name}}","alerts":{{{context.alerts.asJSON}}}}
  */
@@ -22,7 +22,7 @@ export const kibana = createDetector({
       if (found === undefined) throw new NotUnderstoodError(`${place}: no source.ip was found.`);
       const severity = severityOf(fieldOf(alert, "kibana.alert.severity"));
       const reason = firstText(rule, fieldOf(alert, "kibana.alert.rule.name")) ?? "Kibana";
-      // A field of Elastic's may hold one value or a list.
+      // An Elastic field may hold one value or a list.
       const ips = bounded(Array.isArray(found) ? found : [found], `${place}.source.ip`);
       return ips.map((ip) => ({ ip, ...known({ severity }), reason }));
     }),

@@ -10,7 +10,7 @@ const alert = v.object({
   dst_addr: text,
   src_ap: text,
   dst_ap: text,
-  /** The victim's address, where the rule says which side that is. */
+  /** The victim's side, if the rule says which it is. */
   target: text,
   priority: v.optional(v.unknown()),
   msg: text,
@@ -19,7 +19,7 @@ const alert = v.object({
 
 type Side = "src" | "dst";
 
-/** Snort 3's `alert_json`. The addresses are the packet's; who attacks follows from target or direction. */
+/** Snort 3's `alert_json`. The addresses are the packet's; the target or direction says who attacks. */
 export const snort = createDetector({
   name: "snort",
   document: alert,
@@ -38,7 +38,7 @@ function attackerOf(document: v.InferOutput<typeof alert>): Side {
     if (target === addressOf("dst", document)) return "src";
     throw new NotUnderstoodError("target is neither the source's nor the destination's address.");
   }
-  // The client attacks; where its server answers, the client is the destination.
+  // The client attacks; when the server answers, the client is the destination.
   if (dir === "C2S") return "src";
   if (dir === "S2C") return "dst";
   throw new NotUnderstoodError("No dir of C2S or S2C was found, and no target.");

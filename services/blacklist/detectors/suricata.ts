@@ -15,8 +15,8 @@ const alertEvent = v.object({
 });
 
 /**
- * Suricata's EVE log. Where the rule says what its target is, the event names the attacker; otherwise it is
- * who began the flow. The event's own `src_ip` has sent the packet, and may be the victim who answers.
+ * Suricata's EVE log. If the rule states its target, the event names the attacker; otherwise the attacker is
+ * whoever began the flow. The event's own `src_ip` sent the packet, and may be the victim answering.
  */
 export const suricata = createDetector({
   name: "suricata",

@@ -11,13 +11,13 @@ const alert = v.object({
   data: v.optional(v.unknown()),
 });
 
-/** Where decoders put the address, which is Windows' own place last. */
+/** Where decoders put the address; Windows' own field comes last. */
 const PLACES = [["srcip"], ["src_ip"], ["win", "eventdata", "ipAddress"]];
 
-/** Wazuh has levels from 0 to 15. */
+/** Wazuh's levels range from 0 to 15. */
 const PER_LEVEL = 10 / 15;
 
-/** Wazuh's alert: as the integration script that we ship posts it, or in the frame of Wazuh's own. */
+/** Wazuh's alert, as our integration script posts it, or in the envelope of Wazuh's own. */
 export const wazuh = createDetector({
   name: "wazuh",
   document: v.looseObject({}),
@@ -27,7 +27,7 @@ export const wazuh = createDetector({
       ? understand(alert, document.all_fields, "all_fields")
       : understand(alert, document);
     const ips = PLACES.map((place) => valueAt(data, ...place));
-    // Windows writes a dash where it knows no address.
+    // Windows writes a dash if it knows no address.
     const ip = firstSaid(...ips.filter((one) => one !== "-"));
     if (ip === undefined) {
       const place = isFramed ? "all_fields.data" : "data";

@@ -3,8 +3,8 @@ import { createDetector } from "../../../shared/detectors/detector.ts";
 import { firstSaid, known } from "../../../shared/detectors/values.ts";
 
 /**
- * Zeek's notice.log as JSON. A notice may be about no address. For `suppress_for` seconds Zeek gives no
- * further notice of the same: a block that ended earlier would let in somebody of whom Zeek is silent.
+ * Zeek's notice.log as JSON. A notice need not concern an address. For `suppress_for` seconds Zeek does not
+ * repeat a notice: a block that ended sooner would let in somebody whom Zeek does not report.
  */
 export const zeek = createDetector({
   name: "zeek",

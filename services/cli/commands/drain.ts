@@ -9,7 +9,7 @@ import { asSeconds } from "./token.ts";
 
 const TIMEOUT: Seconds = 300;
 
-/** Takes our entries out of every target, and nobody else's. */
+/** Removes our entries, and nobody else's, from every target. */
 export function addDrain(program: Command): void {
   onStage(
     program

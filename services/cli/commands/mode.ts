@@ -4,7 +4,7 @@ import { MODES, type Mode } from "../../../shared/domain/orders.ts";
 import { onStage, type StageOptions, say } from "../output.ts";
 import { openStage } from "../stage.ts";
 
-/** What the targets are made to hold: shown, or ordered over the deployment's own mode. */
+/** Shows the mode, or orders one that overrides the deployment's own. */
 export function addMode(program: Command): void {
   const wanted = new Argument("[mode]", "what to order; otherwise it is shown").choices([
     ...MODES,

@@ -60,7 +60,7 @@ async function openList(options: StageOptions) {
   return createNeverBlockList(stage, await stage.deployment());
 }
 
-/** The lines of a file, without what follows a `#`. */
+/** The lines of a file, without anything after a `#`. */
 function linesOf(path: string): string[] {
   const text = readFileSync(path === "-" ? 0 : path, "utf8");
   return text.split("\n").flatMap((line) => line.replace(/#.*/, "").trim() || []);

@@ -82,13 +82,13 @@ function sayHidden({ json }: StageOptions, hidden: number): void {
   console.log(`${hidden} more: SQS shows ten of a message group at a time; a replay takes all.`);
 }
 
-/** What a message is about: its address, or its beginning where it has none. */
+/** What a message is about: its address, or its beginning if it has none. */
 function subjectOf(body: string): string {
   const cidr = /"cidr"\s*:\s*"([^"]{1,64})"/.exec(body)?.[1];
   return cidr ?? (body.length > 40 ? `${body.slice(0, 39)}…` : body);
 }
 
-/** Shows the progress, and how many are left; Ctrl-C ends the replay after what is under way. */
+/** Shows progress, and how many are left; Ctrl-C ends the replay after the messages in progress. */
 async function replay(
   options: StageOptions,
   what: string,

@@ -12,7 +12,7 @@ const TIMEOUT: Seconds = 90;
 
 type SmokeOptions = StageOptions & { readonly endpoint?: string; readonly timeout: Seconds };
 
-/** Whether a deployment works: one address all the way, and a look at what that needs. */
+/** Tests whether a deployment works: sends one address all the way, and checks what that needs. */
 export function addSmoke(program: Command): void {
   onStage(
     program

@@ -95,7 +95,7 @@ async function openBook(options: StageOptions) {
   return createCallerBook(stage.dynamo, stage.ssm, await stage.deployment());
 }
 
-/** The token goes to the standard output alone, so that it can be piped into where it belongs. */
+/** Only the token goes to standard output, so that it can be piped to where it belongs. */
 function sayToken(options: StageOptions, name: string, token: string): void {
   if (options.json) {
     console.log(JSON.stringify({ name, token }));

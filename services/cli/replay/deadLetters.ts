@@ -16,21 +16,21 @@ import { countMessages, receiveAll, release, sentAt, type Watch } from "./messag
 // Two kinds of messages lie in the dead-letter queue:
 //
 //   put there by the worker  can never succeed; has its reason, and a message group of its own
-//   moved by SQS             failed for an hour (`retries_exhausted`); in its own message group still
+//   moved by SQS             failed for an hour (`retries_exhausted`); still in its original message group
 //
-// A replay puts a copy into the queue, in the group that the message came from, and deletes the message
-// once SQS has taken the copy. Stopped in between it leaves a message twice, never none; and a message
-// that comes twice changes nothing. What a block's message is worth by then is the worker's to say: it
-// blocks for what is left of its time.
+// A replay puts a copy into the queue, in the group that the message came from, and deletes the message once
+// SQS has taken the copy. If stopped in between, it leaves a message twice, never none; and a message that
+// comes twice changes nothing. The worker decides what a replayed report is still worth: it blocks for what
+// is left of its time.
 
-/** A dead letter, for the operator. */
+/** A dead letter as shown to the operator. */
 export type DeadLetter = {
   readonly id: string;
   readonly reason: string;
   readonly detail: string;
   /** When it was dead-lettered, ISO 8601. */
   readonly since: string;
-  /** The message group that it goes back into. */
+  /** The message group that it returns to. */
   readonly group: string;
   readonly body: string;
 };
@@ -39,7 +39,7 @@ export type DeadLetter = {
 export type Choice = {
   readonly reason?: string | undefined;
   readonly id?: string | undefined;
-  /** What to send instead of its own body; with an id only. */
+  /** What to send instead of its own body; only together with an id. */
   readonly body?: string | undefined;
 };
 
@@ -47,7 +47,7 @@ export type Urls = { readonly deadLetters: string; readonly queue: string };
 
 const MOVED_BY_SQS = "retries_exhausted";
 
-/** The dead letters with their reasons. `total` is SQS's own count; of one message group SQS shows ten. */
+/** The dead letters and their reasons. `total` is SQS's own count; SQS shows ten per message group. */
 export async function listDeadLetters(
   sqs: SQSClient,
   queueUrl: string,
@@ -62,13 +62,13 @@ export async function listDeadLetters(
 }
 
 /**
- * Replays the dead letters that were there when it began. All of them go by SQS's own move task where the
- * queue supports it, after those that the worker put there: a move task knows neither the queue nor the
- * group that these came from, and ends where it meets a new one of these. What it leaves is
- * replayed one by one.
+ * Replays the dead letters that were there when it began. When all are chosen and the queue supports SQS's
+ * own move task, that moves them, after those that the worker put there: a move task knows neither the queue
+ * nor the group that these came from, and ends when it meets a new one of them. What it leaves is replayed
+ * one by one.
  *
  * @returns how many went back into the queue
- * @throws where SQS takes no copy; what was not replayed lies there still
+ * @throws if SQS takes no copy; what was not replayed is still there
  */
 export async function replayDeadLetters(
   sqs: SQSClient,
@@ -79,7 +79,7 @@ export async function replayDeadLetters(
   const startedAt = Date.now();
   const isChosen = (message: Message) => {
     const { id, reason } = deadLetterOf(message);
-    // What failed again meanwhile is left for another time.
+    // Messages that failed again meanwhile are left for another time.
     if (sentAt(message) > startedAt) return false;
     return (choice.id ?? id) === id && (choice.reason ?? reason) === reason;
   };
@@ -133,7 +133,7 @@ async function replayOneByOne(
   return replayed;
 }
 
-/** The messages whose copies SQS has taken; why it did not take the others. */
+/** The messages whose copies SQS has taken, and why it did not take the others. */
 type Sent = { readonly taken: readonly Message[]; readonly failure: string | undefined };
 
 async function send(
@@ -149,7 +149,7 @@ async function send(
       Id: String(index),
       MessageBody,
       MessageGroupId: deadLetter.group,
-      // The same dead letter replayed again at once is taken once; mended anew it is another one.
+      // A dead letter that is replayed again at once is taken only once; with a new body it is another one.
       MessageDeduplicationId: hash("sha256", deadLetter.id + MessageBody),
     };
   });
@@ -182,14 +182,14 @@ async function remove(
   const { Failed = [] } = await sqs.send(
     new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }),
   );
-  // They will be replayed once more, which changes nothing.
+  // Those not deleted will be replayed once more, which changes nothing.
   if (Failed.length > 0) throw new Error(`Replayed, but not deleted: ${Failed[0]?.Message}`);
 }
 
-/** Errors of SQS-compatible queues that know no move tasks. */
+/** Errors of SQS-compatible queues that do not know move tasks. */
 const UNSUPPORTED = /InvalidAction|UnknownOperation|NotImplemented/;
 
-/** Lets SQS move all of them, as far as it can: `isDone` says whether it has come to the end. */
+/** Lets SQS move all of them, as far as it can; `isDone` says whether it reached the end. */
 async function moveAll(
   sqs: SQSClient,
   queueUrl: string,
@@ -219,7 +219,7 @@ async function moveAll(
     }
     if (signal.aborted) {
       await sqs.send(new CancelMessageMoveTaskCommand({ TaskHandle })).catch(async (error) => {
-        // Where it has ended meanwhile, that is as good.
+        // If it has ended meanwhile, that is just as good.
         if ((await latest())?.Status === "RUNNING") throw error;
       });
       return { moved, isDone: false };

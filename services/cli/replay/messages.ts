@@ -6,25 +6,25 @@ import {
   type SQSClient,
 } from "@aws-sdk/client-sqs";
 
-/** How long a message that is looked at is hidden from others: longer than ten of them take. */
+/** How long a received message is hidden from others: longer than ten of them take. */
 const HIDDEN_SECONDS = 60;
 
 /**
- * Answers in a row that bring nothing new, and then there is nothing: messages that somebody keeps show
- * again when their time is over, and may come before those that nobody has seen yet.
+ * After this many answers in a row with nothing new, the queue counts as read: kept messages reappear when
+ * their time is over, and may come before those that nobody has seen yet.
  */
 const MAX_STALE_ANSWERS = 5;
 
-/** How a replay is watched and stopped. */
+/** Watches and stops a replay. */
 export type Watch = {
-  /** Ends the replay after the messages that are under way. */
+  /** Ends the replay after the messages in progress. */
   readonly signal: AbortSignal;
   onProgress(replayed: number): void;
 };
 
 /**
- * The queue's messages, ten at a time, each once, until none comes. They stay hidden from others: who
- * keeps them releases or deletes them. Of a FIFO queue's message group SQS shows no more than ten until
+ * The queue's messages, ten at a time, each once, until no more come. They stay hidden from others until the
+ * consumer releases or deletes them. For a FIFO queue's message group, SQS shows no more than ten until
  * these are deleted.
  */
 export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenerator<Message[]> {
@@ -34,7 +34,7 @@ export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenera
       new ReceiveMessageCommand({
         QueueUrl: queueUrl,
         MaxNumberOfMessages: 10,
-        // Long polling asks all of SQS's servers; a short poll may find nothing where there is something.
+        // Long polling asks all of SQS's servers; a short poll may find nothing in a queue that has messages.
         WaitTimeSeconds: 1,
         VisibilityTimeout: HIDDEN_SECONDS,
         MessageSystemAttributeNames: ["All"],
@@ -50,7 +50,7 @@ export async function* receiveAll(sqs: SQSClient, queueUrl: string): AsyncGenera
   }
 }
 
-/** Shows messages again at once. Where that fails they show again by themselves, a minute later. */
+/** Makes messages visible again at once. If that fails, they reappear by themselves a minute later. */
 export async function release(
   sqs: SQSClient,
   queueUrl: string,
@@ -68,7 +68,7 @@ export async function release(
   }
 }
 
-/** How many messages lie in a queue, about. */
+/** Approximately how many messages are in a queue. */
 export async function countMessages(sqs: SQSClient, queueUrl: string): Promise<number> {
   const names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] as const;
   const { Attributes } = await sqs.send(

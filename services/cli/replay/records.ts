@@ -4,7 +4,7 @@ import type {
 } from "@aws-sdk/client-dynamodb-streams";
 import type { AttributeValue, DynamoDBRecord } from "aws-lambda";
 
-/** Where in its shard a record is. */
+/** A record's position in its shard. */
 export const sequenceNumberOf = (record: ReceivedRecord): string =>
   String(record.dynamodb?.SequenceNumber);
 

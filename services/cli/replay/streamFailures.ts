@@ -14,9 +14,9 @@ import type { Stage } from "../stage.ts";
 import { countMessages, receiveAll, release, type Watch } from "./messages.ts";
 import { sequenceNumberOf, toLambdaRecord } from "./records.ts";
 
-// A stream failure is the address of records that the enforcer could not take; Lambda's retries went on
-// behind it. The next converge has long made good what the ACL lacked. What is left to replay is what
-// only the records say: which blocks ended, so that their addresses count as repeat offenders.
+// A stream failure is the address of records that the enforcer could not take; Lambda gave up on them and
+// went on with the records behind them. The next converge has long put the targets right. What is left to
+// replay is what only the records say: which blocks ended, so that their addresses count as repeat offenders.
 
 /** @see https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html */
 const failure = v.pipe(
@@ -35,17 +35,17 @@ const failure = v.pipe(
   }),
 );
 
-/** A stream failure, for the operator. */
+/** A stream failure as shown to the operator. */
 export type StreamFailure = {
   readonly id: string;
   readonly reason: string;
   readonly attempts: number;
   readonly records: number;
-  /** When Lambda gave the records up, ISO 8601. */
+  /** When Lambda gave up on the records, ISO 8601. */
   readonly since: string;
 };
 
-/** Records are kept for 24 hours; of a batch there are 10,000 at most. */
+/** Bounds the reads of a batch, which has at most 10,000 records; streams keep them for 24 hours. */
 const MAX_READS = 100;
 
 export async function listStreamFailures(
@@ -63,11 +63,11 @@ export async function listStreamFailures(
 }
 
 /**
- * Hands each failure's records to the enforcer again, or, where the stream has them no more, lets it
- * converge; and deletes the failure once that has succeeded.
+ * Hands each failure's records to the enforcer again, or lets it converge if the stream no longer has them;
+ * deletes the failure once that has succeeded.
  *
  * @returns how many were replayed
- * @throws where the enforcer fails again; what was not replayed lies there still
+ * @throws if the enforcer fails again; what was not replayed is still there
  */
 export async function replayStreamFailures(
   stage: Stage,
@@ -106,7 +106,7 @@ async function enforce(
   throw new Error(`The enforcer failed again: ${errorMessage ?? answer.FunctionError}`);
 }
 
-/** The failed records, as far as the stream has them still. */
+/** The failed records, as far as the stream still has them. */
 async function recordsOf(
   streams: DynamoDBStreamsClient,
   message: Message,
@@ -129,7 +129,7 @@ async function recordsOf(
       }),
     );
     for (let read = 0; ShardIterator; read++) {
-      // What is not read must not pass for done.
+      // Unread records must not pass for replayed.
       if (read === MAX_READS) throw new Error("The failed records cannot be read to their end.");
       const page = await streams.send(new GetRecordsCommand({ ShardIterator }));
       const { Records = [] } = page;

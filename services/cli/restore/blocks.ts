@@ -9,12 +9,12 @@ import type { Orders } from "../../../shared/domain/orders.ts";
 import { isExpired, toEpochSeconds } from "../../../shared/domain/time.ts";
 import { counting, type Restored, type Restoring } from "./restoring.ts";
 
-/** Blocks that are written at once: as many as are read at once. */
+/** Blocks per write: as many as are read at once. */
 const PAGE = 20;
 
 /**
- * Copies the blocks that are still wanted. What the live table knows of an address comes first: a block of
- * it stays, and reports that have been taken back since, or unblocked, do not come back.
+ * Copies the blocks that are still wanted. What the live table knows about an address takes precedence: its
+ * block stays, and reports that have since been withdrawn, undone or unblocked do not come back.
  */
 export async function restoreBlocks({
   stage,
@@ -37,7 +37,7 @@ export async function restoreBlocks({
     if (!wanted) {
       counted.over++;
     } else if (isExpired(wanted, clock())) {
-      // As the enforcer would have done when it ended.
+      // As the enforcer would have done when the block ended.
       await offenders.remember(wanted, deployment.repeatMemory);
       counted.over++;
     } else if (live.block && (isSame(live.block, block) || !isExpired(live.block, clock()))) {
@@ -68,7 +68,7 @@ export async function restoreBlocks({
     );
   }
 
-  /** An operator may have unblocked an address after it was read: then the block goes again. */
+  /** An operator may have unblocked an address after it was read: then the block is removed again. */
   async function settle(cidrs: readonly string[]): Promise<void> {
     const orders = await orderBook.read(clock());
     const known = await addresses.read(cidrs, clock());
@@ -85,7 +85,7 @@ export async function restoreBlocks({
   do {
     const page = await old.readAfter(after, PAGE);
     const texts = page.blocks.map(({ cidr }) => cidr.text);
-    // The orders first: an unblock that is written afterwards is counted afterwards.
+    // Orders first: an unblock that is written after this read is also counted after it.
     const orders = await orderBook.read(clock());
     const known = await addresses.read(texts, clock());
     const copied = await Promise.all(
@@ -100,5 +100,5 @@ export async function restoreBlocks({
   return counted;
 }
 
-/** The same block, as it was and as it is. */
+/** Whether both are the same block, then and now. */
 const isSame = (a: Block, b: Block) => a.requestId === b.requestId;

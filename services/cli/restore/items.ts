@@ -18,13 +18,13 @@ import {
 import { isExpired } from "../../../shared/domain/time.ts";
 import { counting, type Restored, type Restoring } from "./restoring.ts";
 
-/** Items that stand for themselves: they are copied as they are. */
+/** A kind of self-contained items, which are copied as they are. */
 export type Kind = {
   readonly what: string;
   readonly partition: (list: string) => string;
   readonly prefix: string;
   readonly schema: v.GenericSchema<unknown, unknown>;
-  /** What says which of two items of the same key is the newer; without it the one that is there stays. */
+  /** The attribute that tells which of two items with one key is newer; without it, the live one stays. */
   readonly moment?: string;
 };
 
@@ -82,12 +82,12 @@ export const MODE: Kind = {
   schema: modeItem,
 };
 
-/** Items that are read, and then written, at once. */
+/** Items per read, and then per write. */
 const PAGE = 50;
 
 const ending = v.object({ expiresAt: v.number() });
 
-/** Copies the items of a kind that have not ended; of two the newer one stays. */
+/** Copies the items of a kind that have not ended; of two, the newer one stays. */
 export async function copyItems(restoring: Restoring, kind: Kind): Promise<Restored> {
   const { stage, deployment, from, watch, clock } = restoring;
   const counted = counting(kind.what);

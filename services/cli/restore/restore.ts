@@ -36,21 +36,21 @@ import { reclaimTargets } from "./targets.ts";
 //               what has ended meanwhile                remembered as an offender
 //   counts      blocks in force, of each caller         counted anew, not copied
 //
-// In this order, because each block wakes the enforcer: what is never blocked, the orders, and which
-// entries are ours must stand by then. Not copied: budgets and callers' addresses, which are of minutes;
-// suspects, which are of a moment; what detectors did; the rest of a target's state and its networks, which the enforcer sees
-// and writes by itself. Repeated, it finds what is there already, and goes on.
+// In this order, because each block wakes the enforcer: what is never blocked, the orders, and which entries
+// are ours must be in place by then. Not copied: budgets, callers' addresses and suspects, which are
+// short-lived; what detectors did; the rest of a target's state and its networks, which the enforcer finds
+// and writes by itself. If run again, it finds what is already there and continues.
 
 export const PARTS = ["settings", "orders", "offenders", "targets", "blocks"] as const;
 export type Part = (typeof PARTS)[number];
 
-/** Blocks that are read at once where they are only counted. */
+/** Blocks per read when they are only counted. */
 const PAGE = 500;
 
 /**
- * Copies what is still true in a copy of the table into the live one, and overwrites nothing newer.
+ * Copies what still applies from a copy of the table into the live one, and overwrites nothing newer.
  *
- * @throws UsageError, FailedError where the table is no copy of the stage's
+ * @throws UsageError, FailedError if the table is no copy of the stage's
  */
 export async function restore(
   restoring: Restoring,
@@ -83,7 +83,7 @@ const STEPS: Readonly<Record<Part, readonly Step[]>> = {
       const copied: Restored[] = [];
       for (const kind of [UNBLOCKS, HOLDS, UNDOS, WITHDRAWALS, WITHDRAWERS, MODE])
         copied.push(await copyItems(restoring, kind));
-      // Whoever writes an address meanwhile looks at the orders again.
+      // Makes anyone who is writing an address look at the orders again.
       await createOrderBook(restoring.stage.dynamo, restoring.deployment).countUnblock();
       return copied;
     },

@@ -5,12 +5,12 @@ import type { Deployment, Stage } from "../stage.ts";
 export type Restored = {
   readonly what: string;
   copied: number;
-  /** There already: as it is, or newer. */
+  /** Already there: the same, or newer. */
   known: number;
-  /** Ended since, taken back since, or true no more. */
+  /** Has since ended, been taken back, or ceased to apply. */
   over: number;
   unreadable: number;
-  /** Why the rest of it could not be done. */
+  /** Why the rest could not be restored. */
   problem?: string;
 };
 
@@ -19,21 +19,21 @@ export const counting = (what: string): Restored => ({
   ...{ copied: 0, known: 0, over: 0, unreadable: 0 },
 });
 
-/** How a restoration is watched and stopped. */
+/** Watches and stops a restoration. */
 export type Watch = {
-  /** Ends it after the items that are under way. */
+  /** Ends it after the items in progress. */
   readonly signal: AbortSignal;
   onProgress(counted: Restored): void;
 };
 
-/** What the parts of a restoration work with. */
+/** What the parts of a restoration need. */
 export type Restoring = {
   readonly stage: Pick<Stage, "dynamo" | "ec2" | "waf">;
   readonly deployment: Pick<
     Deployment,
     "tableName" | "list" | "repeatMemory" | "corroborationThreshold"
   >;
-  /** The copy, with the same list in it. */
+  /** The copy, which holds the same list. */
   readonly from: { readonly tableName: string; readonly list: string };
   readonly watch: Watch;
   readonly clock: () => EpochMillis;

@@ -13,13 +13,13 @@ import { parseCidr } from "../../../shared/domain/cidr.ts";
 import { FailedError } from "../errors.ts";
 import { counting, type Restored, type Restoring } from "./restoring.ts";
 
-/** What operators add under a name of its own. */
+/** A kind of items that operators add by name. */
 type Kind = {
   readonly what: string;
   readonly most: number;
-  /** The name that an item is of; undefined where it is of another kind. */
+  /** The name that an item belongs to; undefined if it is of another kind. */
   nameOf(item: Addition): string | undefined;
-  /** @throws where the functions could not read it, and none of the others beside it */
+  /** @throws if the functions could not read it, which would make the whole list unreadable */
   check(item: Addition): void;
 };
 
@@ -46,18 +46,18 @@ const RANGES: Kind = {
   },
 };
 
-/** Names that are written at once: a caller is two items, and a transaction takes 98. */
+/** Names per write: a caller is two items, and a transaction takes 98. */
 const CHUNK = 49;
 
-/** How often it is looked again where somebody adds the same names meanwhile. */
+/** How often the list is looked at again if somebody adds the same names meanwhile. */
 const MAX_TRIES = 5;
 
-/** More changes than a lost table can have had since its copy was made. */
+/** More changes than a lost table can have seen since its copy was made. */
 const LOST_CHANGES = 1_000_000;
 
 /**
- * Copies what operators have added. A caller goes with its tokens, so that a revoked one stays revoked; an
- * item that cannot be read stays behind.
+ * Copies what operators have added. A caller is copied together with its tokens, so that a revoked one stays
+ * revoked; unreadable items are left out.
  */
 export async function restoreSettings(restoring: Restoring): Promise<Restored[]> {
   const { stage, deployment, from } = restoring;
@@ -116,7 +116,7 @@ async function copy(kind: Kind, restoring: Restoring): Promise<Restored> {
   return counted;
 }
 
-/** Of the items of one name, those that are not there. A revoked caller needs no token. */
+/** The items of one name that are missing. A revoked caller needs no token. */
 function missingIn(live: readonly Addition[], items: readonly Addition[]): readonly Addition[] {
   const known = new Map(live.map((item) => [item.sk, item]));
   return items.filter((item) => {

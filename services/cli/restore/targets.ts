@@ -10,12 +10,12 @@ import { reclaimSets, wafRecord } from "../../../shared/targets/wafIpSet/record.
 import { createIpSets } from "../../../shared/targets/wafIpSet/wafv2.ts";
 import { counting, type Restored, type Restoring } from "./restoring.ts";
 
-/** How often a state is read again that the enforcer has written meanwhile. */
+/** How often a state is read again if the enforcer has written it meanwhile. */
 const MAX_TRIES = 10;
 
 /**
- * Says of the entries in the targets that are ours by the copy that they are ours. The copy's word alone is
- * not enough: an entry that has left since may have made way for a person's.
+ * Reclaims the entries in the targets that are ours according to the copy and that the targets still show.
+ * The copy alone is not enough: an entry that is gone may have made way for a person's.
  */
 export async function reclaimTargets(restoring: Restoring): Promise<Restored[]> {
   const targets = await readTargetIds(restoring.stage.dynamo, restoring.from);
@@ -58,7 +58,7 @@ async function reclaim(
   }
 }
 
-/** Looks at the target. @returns what adds to a record whatever an older one proves to be ours */
+/** Reads the target. @returns a function that adds to a record what an older one proves to be ours */
 async function createMerge(
   { ec2, waf }: Restoring["stage"],
   id: string,

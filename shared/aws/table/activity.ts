@@ -7,33 +7,33 @@ import { createReader, partition, type TableConfig } from "./items.ts";
 /** Why a detector was refused. */
 export type LastRefusal = {
   readonly code: string;
-  /** What was looked for in a body that was not understood. */
+  /** What was expected in a body that was not understood. */
   readonly message?: string | undefined;
   readonly at: EpochMillis;
 };
 
-/** What a detector did for a while. */
+/** What a detector did in some span of time. */
 export type Seen = {
-  /** Reports and withdrawals that were taken, those of protected addresses included. */
+  /** Reports and withdrawals that were accepted, those of protected addresses included. */
   readonly accepted: number;
   readonly refused: number;
   readonly lastRefusal?: LastRefusal | undefined;
 };
 
-/** What a detector has done so far. */
+/** What a detector has done to date. */
 export type Activity = Seen & { readonly detector: string; readonly lastSeenAt: EpochMillis };
 
-/** What each detector does, as the operator sees it. */
+/** The activity of detectors, as the operator sees it. */
 export type Activities = {
   add(detector: string, seen: Seen, now: EpochMillis, signal?: AbortSignal): Promise<void>;
-  /** A thousand at most. */
+  /** At most a thousand. */
   all(signal?: AbortSignal): Promise<readonly Activity[]>;
 };
 
-/** Who reports nothing for so long is forgotten. */
+/** A detector that reports nothing for this long is forgotten. */
 const MEMORY: Seconds = 90 * 86_400;
 
-/** Callers of a list, at most. */
+/** At most this many callers per list. */
 const MOST = 1_000;
 
 const item = v.object({

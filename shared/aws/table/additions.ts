@@ -16,12 +16,12 @@ export type Addition = { readonly sk: string } & Readonly<Record<string, unknown
 
 /** What operators have added in one partition. */
 export type Additions = {
-  /** Grows with every change: while it is the same, the items are. Reads consistently. */
+  /** Grows with every change: the same version means the same items. Reads consistently. */
   version(): Promise<number>;
   items(): Promise<readonly Addition[]>;
 };
 
-/** The item of a partition that counts its changes. */
+/** The item that counts the changes of its partition. */
 const VERSION = "version";
 
 const versionItem = v.object({ version: v.number() });
@@ -69,24 +69,24 @@ export function createAdditions(
 export type Change = {
   readonly partition: string;
   readonly sk: string;
-  /** What it is to be; undefined to remove it. */
+  /** The new content; undefined to remove the item. */
   readonly item: Readonly<Record<string, unknown>> | undefined;
-  /** It must not be there yet. */
+  /** The item must not exist yet. */
   readonly isNew?: boolean;
 };
 
-/** DynamoDB's limit of 100 actions in a transaction, less the versions of two partitions. */
+/** DynamoDB's limit of 100 actions per transaction, less the versions of two partitions. */
 const MAX_CHANGES = 98;
 
-/** How often a transaction that met another one is tried. */
+/** How often a transaction that conflicts with another is tried. */
 const MAX_ATTEMPTS = 5;
 const PAUSE: Millis = 50;
 
 /**
- * Writes what an operator changes, and counts the version of each partition on: as many changes as a
- * transaction takes are done together or not at all.
+ * Writes an operator's changes and increments the version of each partition. As many changes as a
+ * transaction takes are made together or not at all.
  *
- * @throws ConflictError where what is new is there already, or others keep changing the same items
+ * @throws ConflictError if a new item already exists, or others keep changing the same items
  */
 export async function writeAdditions(
   dynamo: DynamoDBDocumentClient,
@@ -145,8 +145,8 @@ async function untilAlone(write: () => Promise<unknown>): Promise<void> {
 }
 
 /**
- * Counts the version of a partition on to at least `version`: where the table has been lost, a number that
- * an instance remembers must not come again for other items.
+ * Raises the version of a partition to at least `version`: after the table has been lost, a number that an
+ * instance remembers must not recur for other items.
  */
 export async function passVersion(
   dynamo: DynamoDBDocumentClient,

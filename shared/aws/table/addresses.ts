@@ -18,14 +18,14 @@ import { batchGet, conditionally, createReader, partition, type TableConfig } fr
 import { offenderItem, offenderKey } from "./offenders.ts";
 import { MESSAGE_LIFE } from "./orders.ts";
 
-/** What is known of each address, as the worker reads and writes it. */
+/** What is known about each address, as the worker reads and writes it. */
 export type Addresses = {
-  /** Reads consistently, at most 20 addresses, named by their texts. */
+  /** Reads consistently, at most 20 addresses, given as text. */
   read(cidrs: readonly string[], now: EpochMillis): Promise<Map<string, Known>>;
   /**
-   * Writes what has changed over what was read. A new block over an expired item first removes that,
-   * so that the stream sees REMOVE and INSERT: a bare overwrite would be a MODIFY, which wakes nobody.
-   * @throws ConflictError where another writer was faster
+   * Writes what has changed since it was read. A new block first removes an expired item in its place, so
+   * that the stream sees REMOVE and INSERT: a bare overwrite would be a MODIFY, which wakes nobody.
+   * @throws ConflictError if another writer was faster
    */
   write(cidr: Cidr, before: Known, next: Known): Promise<void>;
 };
@@ -94,7 +94,7 @@ export function createAddresses(
           ...(isNew
             ? { ConditionExpression: "attribute_not_exists(sk)" }
             : {
-                // One that is gone must not come back: somebody may have unblocked it.
+                // A block that is gone must not come back: somebody may have unblocked it.
                 ConditionExpression: "requestId = :first AND version = :version",
                 ExpressionAttributeValues: {
                   ":first": before.requestId,
@@ -106,7 +106,7 @@ export function createAddresses(
     );
   }
 
-  /** Detectors write of the same address at once, each in a lane of its own. */
+  /** Detectors may write about the same address concurrently, each in a lane of its own. */
   async function writeVersion(
     sk: string,
     { version, ...item }: Suspect | (Withdrawals & { expiresAt: EpochSeconds }),
@@ -138,7 +138,7 @@ export function createAddresses(
       );
       const current = <T extends { expiresAt: number }>(item: T | undefined) =>
         item && !isExpired(item, now) ? item : undefined;
-      /** An item that cannot be read is worth nothing, and a new one must not trip over it. */
+      /** An unreadable item is worthless, and must not stand in a new one's way. */
       async function readOne<T>(schema: v.GenericSchema<unknown, T>, key: Key) {
         const found = items.get(key.sk);
         const item = readable(schema, found);
@@ -155,7 +155,7 @@ export function createAddresses(
           readOne(withdrawalsItem, keyOf(withdrawalsKey(cidr))),
         ]);
         const { strikes = 0, score } = current(offender) ?? {};
-        // TTL deletes late: until then the version is needed to write over what is over.
+        // TTL deletes late: until it does, an item that is over can be replaced only by its version.
         const known = {
           block,
           strikes,
@@ -173,7 +173,7 @@ export function createAddresses(
       const { block, suspect, unblock, withdrawals } = next;
       if (unblock && unblock.requestedAt !== before.unblock?.requestedAt) {
         const { requestedAt } = unblock;
-        // For as long as an older message may come back.
+        // Kept for as long as an older message may come back.
         const expiresAt = toEpochSeconds(requestedAt) + MESSAGE_LIFE;
         await conditionally(() =>
           put(
@@ -199,7 +199,7 @@ export function createAddresses(
   };
 }
 
-/** The mark alone is no change. */
+/** Whether the block has changed; the mark `wake` alone is no change. */
 export function hasChanged(block: Block, before: Block | undefined): boolean {
   return !isDeepStrictEqual({ ...block, wake: false }, before && { ...before, wake: false });
 }

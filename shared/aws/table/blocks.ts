@@ -60,62 +60,62 @@ export type Want = { readonly count: number; readonly leastSeverity?: number };
 export type Strongest = {
   readonly strongest: Block[];
   /**
-   * The ranks from which on expired blocks lie that TTL has not deleted yet, where they made the reading
-   * longer than it need be.
+   * The ranks from which to sweep expired blocks that TTL has not deleted yet, if they made the read longer
+   * than necessary.
    */
   readonly expiredFrom: readonly string[];
-  /** So many expired blocks came first in a level that the rest of it was left unread. */
+  /** In some level, too many expired blocks came first, so the rest of it was left unread. */
   readonly isPartial: boolean;
 };
 
-/** The wanted blocks, as enforcer and endpoint read them. */
+/** The wanted blocks, as the enforcer and the endpoint read them. */
 export type Blocks = {
-  /** The strongest blocks of a family, strongest first, expired and less severe ones left out. */
+  /** The strongest blocks of a family, strongest first, without expired and less severe ones. */
   readStrongest(family: Family, want: Want, now: EpochMillis): Promise<Strongest>;
   /**
-   * Removes the expired blocks of one page of the ranking, from that rank on downwards. `next` is where
-   * to go on; undefined where the page held none, or is the last.
+   * Removes the expired blocks in one page of the ranking, from that rank downwards. `next` is where to
+   * continue; undefined if the page held none, or is the last.
    */
   removeExpired(
     from: string,
     now: EpochMillis,
   ): Promise<{ readonly removed: number; readonly next: string | undefined }>;
-  /** The blocks of any of these ranges, named by their texts, expired ones left out. */
+  /** The blocks of exactly these ranges, given as text, without expired ones. */
   readBlocks(cidrs: readonly string[], now: EpochMillis): Promise<Block[]>;
-  /** One page of all blocks of a family, strongest first, expired ones included. */
+  /** One page of a family's blocks, strongest first, including expired ones. */
   readPage(
     family: Family,
     limit: number,
     after: string | undefined,
   ): Promise<{ readonly blocks: Block[]; readonly next: string | undefined }>;
-  /** The next blocks in the order of their keys, of both families; expired ones included. */
+  /** The next blocks in key order, of both families, including expired ones. */
   readAfter(
     after: string | undefined,
     count: number,
   ): Promise<{ readonly blocks: Block[]; readonly next: string | undefined }>;
-  /** Removes a block that was read. @throws ConflictError where another writer was faster */
+  /** Removes a block that was read. @throws ConflictError if another writer was faster */
   remove(block: Block): Promise<void>;
 };
 
 const INDEX = "byRank";
 
-/** Blocks read at once: more take DynamoDB longer than a request may last. */
+/** Blocks per read: more would take DynamoDB longer than a request may last. */
 const PAGE = 1_000;
 
-/** Expired blocks that are read past in a level, at least. */
+/** At least this many expired blocks are skipped in a level before the rest is left unread. */
 const LEAST_PASSED = 100;
 
-/** Expired blocks that are looked for at once. */
+/** Blocks per read when sweeping expired ones. */
 const SWEPT_PAGE = 500;
 
-/** Keys that are read at once, and how many such reads are under way at a time. */
+/** Keys per read, and how many such reads run at a time. */
 const MAX_KEYS = 100;
 const PARALLEL_READS = 8;
 
-/** What BatchExecuteStatement takes at once. */
+/** Statements per BatchExecuteStatement. */
 const MAX_STATEMENTS = 25;
 
-/** Batches on their way to DynamoDB at a time: beside them a converge must not wait. */
+/** Batches in flight to DynamoDB at a time: a converge that runs meanwhile must not wait for them. */
 const PARALLEL_BATCHES = 4;
 
 export function createBlocks(
@@ -137,7 +137,7 @@ export function createBlocks(
     ScanIndexForward: false,
   });
 
-  /** The live blocks of one page of the ranking, from a place on downwards. */
+  /** The live blocks in one page of the ranking, from a place downwards. */
   async function readLive(
     family: Family,
     least: string,
@@ -149,7 +149,7 @@ export function createBlocks(
     const { Items, ScannedCount, LastEvaluatedKey } = await dynamo.send(
       new QueryCommand({
         ...query,
-        // What has no end is let through, so that the log says that it cannot be read.
+        // An item without an end passes, so that the log says that it cannot be read.
         FilterExpression: "expiresAt > :now OR attribute_not_exists(expiresAt)",
         ExpressionAttributeValues: {
           ...query.ExpressionAttributeValues,
@@ -170,7 +170,7 @@ export function createBlocks(
     };
   }
 
-  /** The worker may have blocked the address anew meanwhile. @returns how many were removed */
+  /** Conditional: the worker may have blocked the address anew. @returns how many were removed */
   async function removeIfExpired(keys: readonly string[], seconds: EpochSeconds): Promise<number> {
     const { Responses = [] } = await dynamo.send(
       new BatchExecuteStatementCommand({
@@ -196,7 +196,7 @@ export function createBlocks(
       let looked = 0;
       let isPartial = false;
       let wereExpired = false;
-      /** Expired ones that were met in the level of `place`. */
+      /** Expired blocks met in the level of `place`. */
       let inLevel = 0;
       while (place && strongest.length < count) {
         const limit = looked === 0 ? count : Math.max(passed, count - strongest.length);
@@ -208,7 +208,7 @@ export function createBlocks(
         inLevel = page.next?.level === place.level ? inLevel + page.expired : 0;
         place = page.next;
         if (!place || inLevel < passed) continue;
-        // The live ones behind them are seen once these are swept; what holds a place is read by key.
+        // The live ones behind them are seen once these are swept; blocks that hold a place are read by key.
         isPartial = true;
         place = place.level > least ? belowLevel(family, place.level) : undefined;
         wereExpired = false;
@@ -262,7 +262,7 @@ export function createBlocks(
           Limit: after === undefined ? limit : limit + 1,
         }),
       );
-      // One more was read, as `after` itself comes again unless it is gone by now.
+      // One extra was read, as `after` itself comes again unless it is gone by now.
       const found = (Items ?? []).filter(({ rank }) => rank !== after);
       const page = found.slice(0, limit);
       const isMore = LastEvaluatedKey !== undefined || found.length > limit;
@@ -304,12 +304,12 @@ const inChunks = <T>(all: readonly T[], size: number): (readonly T[])[] =>
     all.slice(index * size, (index + 1) * size),
   );
 
-/** A place in the ranking of a family. */
+/** A position in a family's ranking. */
 type Place = {
   /** Nothing above it is read. */
   readonly rank: string;
   readonly level: string;
-  /** The key of what was read last. */
+  /** The key of the last item read. */
   readonly after?: Record<string, unknown>;
 };
 
@@ -324,8 +324,8 @@ const belowLevel = (family: Family, level: string): Place => ({
   level: LEVELS[LEVELS.indexOf(level) + 1] ?? level,
 });
 
-/** Expired blocks of a level that are read past: where many are wanted, as many over all levels. */
+/** How many expired blocks to skip per level: over all levels, about as many as blocks are wanted. */
 const mostPassed = (count: number) => Math.max(LEAST_PASSED, Math.ceil(count / LEVELS.length));
 
-/** After the last rank of a family: "$" is the character after "#". */
+/** Sorts after the last rank of a family: "$" is the character after "#". */
 const endOf = (family: Family) => `${family}$`;

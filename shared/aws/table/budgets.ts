@@ -3,18 +3,18 @@ import * as v from "valibot";
 import type { Seconds } from "../../domain/time.ts";
 import { partition, type TableConfig } from "./items.ts";
 
-/** How many addresses callers have reported, minute by minute, over all instances of the endpoint. */
+/** How many addresses callers have reported per minute, over all instances of the endpoint. */
 export type Budgets = {
   /**
-   * Takes `count` addresses of the caller's minute, in one write, however many ask at once.
+   * Takes `count` addresses from the caller's minute, in one write, however many ask at once.
    *
    * @param minute counted since 1970
-   * @returns how many have been taken of it, these included
+   * @returns how many have been taken from it, these included
    */
   take(caller: string, minute: number, count: number, signal?: AbortSignal): Promise<number>;
 };
 
-/** Clocks differ, and the count of a minute that is over is of no use. */
+/** Longer than clocks differ; the count of a past minute is of no use. */
 const MEMORY: Seconds = 300;
 
 const budgetItem = v.object({ taken: v.number() });

@@ -18,7 +18,7 @@ export type EndedBlock = Pick<Block, "cidr" | "strikes" | "score" | "firstSeenAt
 
 /** Addresses whose blocks have ended. */
 export type Offenders = {
-  /** Remembers that a block has ended by time; safe to repeat. */
+  /** Remembers that a block has expired; safe to repeat. */
   remember(ended: EndedBlock, memory: Seconds): Promise<void>;
 };
 
@@ -35,7 +35,7 @@ export function createOffenders(
             Key: { list: partition.memory(list), sk: offenderKey(cidr.text) },
             UpdateExpression:
               "SET strikes = :strikes, score = :score, lastBlockAt = :begun, expiresAt = :until",
-            // A record that is delivered again, or late, must not undo what came after it.
+            // A record that is redelivered or late must not undo what came after it.
             ConditionExpression: "attribute_not_exists(sk) OR lastBlockAt < :begun",
             ExpressionAttributeValues: {
               ":strikes": strikes,

@@ -20,35 +20,35 @@ import type { Logger } from "../log.ts";
 import { cidr } from "../schemas.ts";
 import { conditionally, createReader, partition, type TableConfig } from "./items.ts";
 
-/** The standing orders of the list, as all functions read them and endpoint and worker write them. */
+/** The list's standing orders: all functions read them; the endpoint and the worker write them. */
 export type OrderBook = {
-  /** Reads consistently. Those that have ended are left out. */
+  /** Reads consistently. Leaves out ended orders, except holds that ended within the last minute. */
   read(now: EpochMillis, signal?: AbortSignal): Promise<Orders>;
   countUnblock(): Promise<void>;
-  /** How many unblocks there were, consistently. */
+  /** How many unblocks there have been. Reads consistently. */
   readCount(): Promise<number>;
-  /** An older hold of the same range makes way. @throws ConflictError where a newer one is there */
+  /** Replaces an older hold of the same range. @throws ConflictError if there is a newer one */
   hold(hold: Hold): Promise<void>;
   /** Safe to repeat: a newer hold stays. */
   lift(hold: Hold): Promise<void>;
   undo(undo: Undo): Promise<void>;
   /** A later mark of the same detector replaces the earlier one. */
   markWithdrawer(withdrawer: Withdrawer): Promise<void>;
-  /** Undefined for the deployment's own. */
+  /** Undefined restores the deployment's own mode. */
   setMode(mode: Mode | undefined): Promise<void>;
 };
 
-/** Orders of a kind in force at a time, at most: each is read again and again. */
+/** At most this many orders of a kind may be in force at a time: all are read again and again. */
 export const MAX_HOLDS = 1_000;
 export const MAX_UNDOS = 100;
 
 /**
- * How long a message may wait and then come back: the retention of queue and dead-letter queue
- * (infra/queue.yml).
+ * How long a message may wait and then come back: the retention of the queue plus that of the dead-letter
+ * queue (infra/queue.yml).
  */
 export const MESSAGE_LIFE: Seconds = (4 + 14) * 86_400;
 
-/** Reports fold for a minute at most: the endpoint must know of holds that have ended since. */
+/** Reports fold for at most a minute: the endpoint must also know the holds that ended in that time. */
 const MAX_FOLD: Millis = 60_000;
 
 const countItem = v.object({ sk: v.literal("unblocks"), unblocks: v.number() });
@@ -161,7 +161,7 @@ export function createOrderBook(
     },
 
     async undo({ detector, since, requestedAt }) {
-      // For as long as an older message may come back.
+      // Kept for as long as an older message may come back.
       const expiresAt = toEpochSeconds(requestedAt) + MESSAGE_LIFE;
       await put(orderKey.undo(`${detector}#${requestedAt}`), {
         detector,

@@ -10,28 +10,28 @@ import {
 import { type EpochMillis, isExpired, type Seconds, toEpochSeconds } from "../../domain/time.ts";
 import { batchGet, partition, type TableConfig } from "./items.ts";
 
-/** How many blocks are in force, of each caller and in all. */
+/** How many blocks are in force, per caller and in total. */
 export type Outstanding = {
-  /** Counts what a batch changed. @returns how many are in force in all, where anything changed */
+  /** Counts what a batch changed. @returns how many are in force in total, if anything changed */
   count(shifts: readonly Shift[], now: EpochMillis): Promise<number | undefined>;
   read(caller: string, now: EpochMillis): Promise<{ readonly own: number; readonly all: number }>;
   /**
-   * Makes the counts what the list says, whatever they have been. A block that begins while the list is
-   * read may count twice, until it ends.
+   * Sets the counts to what the list says, whatever they were. A block that begins while the list is read
+   * may count twice until it ends.
    */
   recount(list: AsyncIterable<readonly Block[]>, now: EpochMillis): Promise<void>;
 };
 
-/** The count of all callers' blocks. No caller may have this name: it is not one of theirs. */
+/** The count of all callers' blocks. No caller can have this name. */
 const ALL = "*";
 
-/** The longest that a block can last: then its counts are of no use. */
+/** Longer than any block can last; after that, its counts are of no use. */
 const MEMORY: Seconds = 400 * 86_400;
 
 const CALLER_KEY = "caller#";
 const keyOf = (caller: string) => CALLER_KEY + caller;
 
-/** Spans that one update changes: an expression has 4 KB at most. */
+/** Spans that one update changes: an expression may have 4 KB at most. */
 const MAX_SPANS = 100;
 
 export function createOutstanding(
@@ -64,7 +64,7 @@ export function createOutstanding(
     return countOutstanding(counts, now);
   }
 
-  /** Few at a time: an item keeps at most a few hundred spans. */
+  /** Fits one update: an item keeps at most a few hundred spans. */
   async function forget(caller: string, spans: readonly string[]): Promise<void> {
     if (spans.length < MANY) return;
     await dynamo.send(
@@ -79,7 +79,7 @@ export function createOutstanding(
     );
   }
 
-  /** The counts of all callers, and of all together. */
+  /** The counts of each caller, and of all together. */
   async function readAll(): Promise<Map<string, Counts>> {
     const all = new Map<string, Counts>();
     let ExclusiveStartKey: Record<string, unknown> | undefined;
@@ -151,7 +151,7 @@ function sumOf(shifts: readonly Shift[]): Map<string, number> {
   return spans;
 }
 
-/** Spans that are over are removed so many at once. */
+/** Ended spans are removed once there are this many. */
 const MANY = 50;
 
 /** The counts among an item's attributes. */

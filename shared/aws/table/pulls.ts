@@ -18,38 +18,38 @@ import {
   type TableConfig,
 } from "./items.ts";
 
-/** How far the pulls of a source have come. */
+/** How far a source's pulls have got. */
 export type Progress = {
-  /** When the source last told all that it wants, and all of it was reported; 0 for never. */
+  /** When the source last said all that it wants, and all of it was reported; 0 for never. */
   readonly wholeAt: EpochMillis;
-  /** When the first pull began since which none has finished; absent where the last one did. */
+  /** When the first of the latest unfinished pulls began; absent if the last pull finished. */
   readonly unfinishedSince?: EpochMillis | undefined;
 };
 
 /** What was reported of an address because the source wants it. */
 export type Reported = {
   readonly cidr: Cidr;
-  /** Until when the source wants it. */
+  /** When the block that the source wants ends. */
   readonly until: EpochSeconds;
-  /** Until when it was reported: no longer than the caller may. */
+  /** When the reported block ends, cut to the caller's limit. */
   readonly expiresAt: EpochSeconds;
   readonly reportedAt: EpochMillis;
 };
 
-/** What the pulls of one source remember. */
+/** What one source's pulls remember. */
 export type Pulls = {
   /**
-   * One pull at a time begins, and is alone until `until`.
+   * Begins a pull. Only one runs at a time, for as long as `until`.
    *
-   * @returns how far the pulls before it have come
+   * @returns how far the pulls before it have got
    * @throws ConflictError while another one runs
    */
   begin(now: EpochMillis, until: EpochMillis): Promise<Progress>;
-  /** All that was told is queued. @throws ConflictError where the pull's time is over, and another runs */
+  /** All that the source said is queued. @throws ConflictError if the pull's time is over and another runs */
   finish(until: EpochMillis, wholeAt: EpochMillis): Promise<void>;
-  /** The pull has failed: another one may begin. */
+  /** The pull has failed: another may begin. */
   giveUp(until: EpochMillis): Promise<void>;
-  /** What was reported, and has not ended; by address. */
+  /** What was reported and has not ended, by address. */
   reported(now: EpochMillis): Promise<ReadonlyMap<string, Reported>>;
   remember(reported: readonly Reported[]): Promise<void>;
   forget(cidrs: readonly Cidr[]): Promise<void>;
@@ -58,7 +58,7 @@ export type Pulls = {
 /** DynamoDB's limit. */
 const MAX_BATCH = 25;
 const MAX_BATCHES_AT_ONCE = 4;
-/** How often UnprocessedItems are written again. */
+/** Attempts to write a batch, each with the UnprocessedItems of the one before. */
 const MAX_TRIES = 6;
 
 const progressItem = v.object({
@@ -122,7 +122,7 @@ export function createPulls(
         );
         before = Attributes;
       });
-      // One that cannot be read counts as none: then all is asked for.
+      // An unreadable item counts as none: then everything is asked for.
       return readable(progressItem, before) ?? { wholeAt: 0 };
     },
 

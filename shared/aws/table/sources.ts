@@ -6,16 +6,16 @@ import type { Logger } from "../log.ts";
 import { cidr } from "../schemas.ts";
 import { createReader, partition, type TableConfig } from "./items.ts";
 
-/** The addresses that callers have called from within a day. */
+/** The addresses that callers have called from within the last day. */
 export type Sources = {
   saw(source: Cidr, now: EpochMillis, signal?: AbortSignal): Promise<void>;
-  /** A thousand at most. */
+  /** At most a thousand. */
   recent(now: EpochMillis, signal?: AbortSignal): Promise<readonly Cidr[]>;
 };
 
 const MEMORY: Seconds = 86_400;
 
-/** One page of a query, however many addresses a stolen token has called from. */
+/** At most one page of a query, however many addresses a stolen token has called from. */
 const MOST = 1_000;
 
 const sourceItem = v.object({ cidr, expiresAt: v.number() });

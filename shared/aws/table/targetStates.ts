@@ -12,19 +12,19 @@ import { conditionally, partition, type TableConfig } from "./items.ts";
 
 /** What is remembered of each target. */
 export type TargetStates = {
-  /** @throws ValiError where the item is there but cannot be read: what is ours must not be forgotten */
+  /** @throws ValiError if the item exists but cannot be read: what is ours must not be forgotten */
   read(id: string, kind: TargetKind): Promise<TargetState>;
-  /** @throws ConflictError where `state.version` is no longer the table's */
+  /** @throws ConflictError if `state.version` is no longer the table's */
   write(id: string, state: TargetState): Promise<TargetState>;
-  /** The ranges of networks as the enforcer has recorded them, by target or whatever else they are of. */
+  /** The ranges of networks as the enforcer has recorded them. */
   readNetworks(): Promise<Networks>;
   writeNetwork(id: string, ranges: readonly string[]): Promise<void>;
-  /** The owner's never-block list as the parameter store had it last; undefined before the first time. */
+  /** The owner's never-block list as last read from the parameter store; undefined if never read. */
   readOwnersList(): Promise<OwnersList | undefined>;
   writeOwnersList(list: OwnersList): Promise<void>;
 };
 
-/** The ranges of networks, by what they are of: a target, the account, a prefix list. */
+/** The ranges of networks, by what they belong to: a target, the account, a prefix list. */
 export type Networks = ReadonlyMap<string, readonly string[]>;
 
 /** The owner's never-block list, unparsed. */
@@ -37,7 +37,7 @@ const targetKey = (id: string) => `target#${id}`;
 const networkKey = (id: string) => `network#${id}`;
 const OWNERS_LIST = "never-block";
 
-/** The ids of all targets that there is a state of, those that are configured no longer included. */
+/** The ids of all targets that have a state, including those no longer configured. */
 export async function readTargetIds(
   dynamo: DynamoDBDocumentClient,
   { tableName, list }: TableConfig,

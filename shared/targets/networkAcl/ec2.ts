@@ -13,11 +13,11 @@ import { QuotaError, RefusedError, TargetMissingError, ThrottledError } from "..
 import type { AclEntry, Direction } from "./rules.ts";
 import type { Change } from "./schedule.ts";
 
-/** What EC2 shows of an ACL. */
+/** An ACL as EC2 shows it. */
 export type ShownAcl = {
   readonly vpcId: string;
   readonly entries: Readonly<Record<Direction, readonly AclEntry[]>>;
-  /** How many subnets it guards. */
+  /** How many subnets it is associated with. */
   readonly subnets: number;
 };
 
@@ -27,7 +27,7 @@ export type NetworkAcl = {
   /** The VPC's own ranges, both families. */
   vpcCidrs(vpcId: string): Promise<string[]>;
   /**
-   * One EC2 call, made idempotent: what is already done counts as done.
+   * Makes one idempotent EC2 call: what is already done counts as done.
    * @throws TargetMissingError, QuotaError, ThrottledError, RefusedError
    */
   apply(direction: Direction, change: Pick<Change, "kind" | "ruleNumber" | "cidr">): Promise<void>;
@@ -123,7 +123,7 @@ function denyAll(aclId: string, direction: Direction, ruleNumber: number, cidr: 
   };
 }
 
-/** Awaits the call; where EC2 answers with `code`, does `otherwise` instead. */
+/** Awaits the call; if EC2 answers with `code`, does `otherwise` instead. */
 async function orElse(code: string, call: Promise<unknown>, otherwise: () => unknown) {
   try {
     await call;
@@ -146,7 +146,7 @@ async function withNamedErrors<T>(call: () => Promise<T>): Promise<T> {
       case "RequestLimitExceeded":
         throw new ThrottledError(cause.message, { cause });
       default: {
-        // What EC2 calls the caller's fault has certainly not been done; 5xx and lost answers may be.
+        // A 4xx call certainly had no effect; after a 5xx or a lost answer it may have had one.
         const status = cause.$metadata.httpStatusCode ?? 500;
         if (status >= 500) throw cause;
         throw new RefusedError(cause.name, FORBIDDEN.has(cause.name), cause);
@@ -156,7 +156,7 @@ async function withNamedErrors<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /**
- * The caller may not make such calls at all.
+ * Error codes that say that the caller may not make such calls at all.
  *
  * @see https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
  */

@@ -3,13 +3,13 @@ import type { EpochMillis } from "../../domain/time.ts";
 import { inTurn, type Slot, type Slots } from "./rules.ts";
 import type { Change } from "./schedule.ts";
 
-/** One of our numbers, with what we believe is there. */
+/** One of our numbers, with what we believe stands there. */
 export type Owned = {
   readonly ruleNumber: number;
   readonly slot: Slot;
-  /** The range denied there; null where there is nothing. */
+  /** The range denied there; null if there is none. */
   readonly there: Cidr | null;
-  /** The record is unconfirmed, so that an entry may be there that is not shown yet. */
+  /** The record is unconfirmed, so an entry that is not shown yet may be there. */
   readonly isUncertain: boolean;
   readonly drifted: boolean;
 };
@@ -22,24 +22,24 @@ export type Placing = {
   readonly free: readonly number[];
   /** A range must stand below this number, or it denies nothing. */
   readonly ceiling: (range: Cidr) => number;
-  /** Nothing of the entry at this number is denied: an allow lets all of it in before. */
+  /** Whether the entry at this number denies nothing, because an earlier allow lets all of it in. */
   readonly isIdle: (range: Cidr, ruleNumber: number) => boolean;
   readonly isProtected: (range: Cidr) => boolean;
   readonly now: EpochMillis;
 };
 
 /**
- * Gives each chosen range a rule number. In this order of preference:
+ * Gives each chosen range a rule number, in this order of preference:
  *
- *   kept       it stands there already, below its ceiling
+ *   kept       it already stands there, below its ceiling
  *   merged     an entry that is part of it becomes it, and so does an entry that it is part of
- *   its own    the number that is recorded for it
- *   another's  of an entry that is not wanted any more: one replace, not a delete and a create
+ *   its own    the number recorded for it
+ *   another's  the number of an entry no longer wanted: one replace, not a delete and a create
  *   new        an empty number of ours, then the lowest free one
- *   moved      where all numbers below its ceiling are taken, a range with a higher ceiling moves up
+ *   moved      if all numbers below its ceiling are taken, a range with a higher ceiling moves up
  *
- * The changes are strongest first, the families in turn, with what each must wait for, lest an address that stays wanted be
- * uncovered between two calls.
+ * The changes come strongest first, the families in turn. Each names the changes that it must wait for, so
+ * that no address that stays wanted is uncovered between two calls.
  */
 export function place(placing: Placing): { readonly slots: Slots; readonly changes: Change[] } {
   const layout = newLayout(placing);
@@ -53,7 +53,7 @@ export function place(placing: Placing): { readonly slots: Slots; readonly chang
   return { slots: slotsOf(placing, layout), changes: changesOf(placing, layout) };
 }
 
-/** Which number is to deny which range. */
+/** Which number will deny which range. */
 type Layout = {
   readonly owned: ReadonlyMap<number, Owned>;
   readonly rangeAt: Map<number, Cidr>;
@@ -91,8 +91,8 @@ function keepWhatStands({ chosen, owned, ceiling }: Placing, layout: Layout): vo
 
 /**
  * An entry that is part of a chosen range becomes it. An entry with chosen ranges inside becomes the
- * weakest of them, once the others stand; the narrowest entry first, so that a range inside two of
- * them stays covered by the other meanwhile.
+ * weakest of them, once the others stand; narrowest entry first, so that a range inside two entries stays
+ * covered by the other meanwhile.
  */
 function reuseWhatOverlaps(placing: Placing, layout: Layout): void {
   const { chosen, owned, ceiling, isProtected } = placing;
@@ -116,13 +116,13 @@ function reuseWhatOverlaps(placing: Placing, layout: Layout): void {
     );
     for (const part of parts) claimed.add(part.text);
     const fitting = parts.filter((range) => ruleNumber < ceiling(range));
-    // A protected entry goes at once: its strongest part is covered first.
+    // A protected entry goes at once, so its strongest part takes the number.
     const becomes = isProtected(there) ? fitting[0] : fitting.at(-1);
     if (becomes) assign(layout, ruleNumber, becomes);
   }
 }
 
-/** A number for the range that nothing chosen stands at; ranges with higher ceilings make room. */
+/** A number for the range at which nothing chosen stands; ranges with higher ceilings make room. */
 function findNumber(range: Cidr, placing: Placing, layout: Layout): number | undefined {
   const limit = placing.ceiling(range);
   const { rangeAt } = layout;
@@ -151,8 +151,8 @@ function findNumber(range: Cidr, placing: Placing, layout: Layout): number | und
 }
 
 /**
- * Moves a range that has a higher ceiling from below the limit to above it: one that does not stand
- * there yet before one that does, then the highest.
+ * Moves a range with a higher ceiling from below the limit to above it: preferably one that does not stand
+ * there yet, then the one with the highest ceiling.
  */
 function makeRoom(limit: number, placing: Placing, layout: Layout): number | undefined {
   const { rangeAt, kept } = layout;
@@ -185,12 +185,12 @@ function slotsOf({ owned, now }: Placing, layout: Layout): Slots {
     if (mustBeDeleted(one)) slots[one.ruleNumber] = { cidr: null };
     // Empty numbers stay on record until EC2's reads have caught up.
     else if (one.slot.cidr === null) slots[one.ruleNumber] = one.slot;
-    // Where a person deleted our entry, the number is given up.
+    // If a person deleted our entry, the number is given up.
   }
   return slots;
 }
 
-/** Something is there, or may be. */
+/** Whether something is there, or may be. */
 function mustBeDeleted({ there, slot }: Owned): boolean {
   return there !== null || slot.confirmedAt === undefined;
 }
@@ -215,11 +215,11 @@ function changesOf(placing: Placing, layout: Layout): Change[] {
       return { kind: "delete", ruleNumber, cidr: null, before: there ?? slot.cidr, needs };
     });
   const changes = familiesInTurn([...puts, ...deletes]);
-  // The owner's access goes before a gap.
+  // The owner's access matters more than a gap.
   return [...changes.filter(isUrgent), ...changes.filter((change) => !isUrgent(change))];
 }
 
-/** What one family wants does not wait for all of the other, nor does what leaves it. */
+/** Neither a family's additions nor its removals wait for all of the other family's. */
 function familiesInTurn(changes: readonly Change[]): Change[] {
   const of = (family: Family | undefined) =>
     changes.filter(({ cidr, before }) => (cidr ?? before)?.family === family);
@@ -227,8 +227,8 @@ function familiesInTurn(changes: readonly Change[]): Change[] {
 }
 
 /**
- * Where the ranges are put that the entry at this number covers until then, other than the one that it
- * becomes. Of a range within another one of them the wider is enough.
+ * The numbers that will hold the ranges that the entry at this number covers until then, except the range
+ * that it becomes. If one of these ranges contains another, the wider one is enough.
  */
 function needsOf(ruleNumber: number, placing: Placing, layout: Layout): number[] {
   const there = layout.owned.get(ruleNumber)?.there;

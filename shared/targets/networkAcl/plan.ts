@@ -14,8 +14,8 @@ import {
 } from "./rules.ts";
 import { type Change, schedule } from "./schedule.ts";
 
-// The brain of the product. For one direction of one network ACL it compares what is wanted with
-// what is there, and answers with the EC2 calls that lead from one to the other.
+// The brain of the product. For one direction of one network ACL, it compares what is wanted with what is
+// there, and returns the EC2 calls that lead from one to the other.
 //
 //   number in our range      wanted               there                   → what happens
 //   ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -32,9 +32,9 @@ import { type Change, schedule } from "./schedule.ts";
 //   not ours                 —                    anything                  left alone, reported
 //   outside our range        —                    an allow                  ranges go below it
 //
-// A number is ours from before we ask EC2 for an entry until EC2 has shown it gone: `slots` is
-// written to the table before the changes are applied. Hence an entry that we do not remember is a
-// person's, and is never touched, even a plain deny.
+// A number is ours from before we ask EC2 for an entry until EC2 has shown it gone: `slots` is written to
+// the table before the changes are applied. Hence an entry that we have no record of is a person's, and is
+// never touched, even if it is a plain deny.
 
 export type PlanInput = {
   /** Wanted blocks of both families, strongest first within a family. */
@@ -44,23 +44,23 @@ export type PlanInput = {
   /** How many entries each family may have. */
   readonly limits: Readonly<Record<Family, number>>;
   readonly numbers: NumberRange;
-  /** Undefined where the list could not be read: then nothing new is blocked. */
+  /** Undefined if the list could not be read: then nothing new is blocked. */
   readonly neverBlock: NeverBlock | undefined;
-  /** No merged range covers any of it as innocents. Undefined where unknown: then none covers any. */
+  /** Ranges never covered as innocents. Undefined if unknown: then no merged range covers innocents. */
   readonly spared: readonly Cidr[] | undefined;
-  /** How many innocent addresses merged ranges may cover, per family; 0 merges without loss. */
+  /** How many innocent addresses merged ranges may cover, per family; 0: merges without loss only. */
   readonly maxInnocents: number;
   readonly now: EpochMillis;
 };
 
 export type Plan = {
-  /** The numbers that are ours once the changes are applied, to be recorded before they are. */
+  /** The numbers that are ours once the changes are applied; recorded before they are. */
   readonly slots: Slots;
   /** In the order in which they must be applied; the families take turns, the strongest block first. */
   readonly changes: readonly Change[];
-  /** Places that nothing takes, which ranges of the family could have. */
+  /** Places still empty, which ranges of the family could have. */
   readonly free: Readonly<Record<Family, number>>;
-  /** Ranges that would have a place, were it not for an allow that overlaps them. */
+  /** Ranges that would have a place but for an allow that overlaps them. */
   readonly shadowed: readonly Cidr[];
   /** Entries in our number range that are a person's. */
   readonly foreign: readonly AclEntry[];
@@ -69,19 +69,19 @@ export type Plan = {
 };
 
 /**
- * How long a confirmed write is believed against what DescribeNetworkAcls shows: EC2's reads are
- * eventually consistent.
+ * How long a confirmed write is trusted over what DescribeNetworkAcls shows: EC2's reads are eventually
+ * consistent.
  *
  * @see https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
  */
 export const SETTLE: Millis = 5_000;
 
 /**
- * Plans the changes of one direction. Pure and total; the laws it keeps are the properties in
- * `test/services/enforcer/converge.property.test.ts`, among them: applied, it has nothing left to do; no
- * address that stays wanted is ever uncovered, not even between two calls; never more than `limits`
- * entries; never a person's entry; never an entry behind an allow that overlaps it; one EC2 call for
- * each entry that changes.
+ * Plans the changes of one direction. Pure and total. Its laws are the properties in
+ * `test/services/enforcer/converge.property.test.ts`, among them: once the plan is applied, nothing is left
+ * to do; no address that stays wanted is ever uncovered, not even between two calls; never more than
+ * `limits` entries; no change to a person's entry; no entry behind an allow that overlaps it; one EC2 call
+ * for each entry that changes.
  */
 export function plan(input: PlanInput): Plan {
   const { actual, limits, numbers, neverBlock, now } = input;
@@ -144,7 +144,7 @@ function ownedNumbers({ slots, actual, now }: PlanInput): Map<number, Owned> {
   return owned;
 }
 
-/** Undefined for a number whose entry is gone, and shown gone. */
+/** Undefined for a number whose entry is gone and shown to be gone. */
 function ownedNumber(
   ruleNumber: number,
   slot: Slot,
@@ -165,7 +165,7 @@ function ownedNumber(
   };
 }
 
-/** The ranges that deserve the room below the allows, strongest first, the families in turn. */
+/** The ranges that get the room below the allows, strongest first, the families in turn. */
 function chooseRanges(
   { wanted, limits, neverBlock, spared, maxInnocents, now }: PlanInput,
   owned: ReadonlyMap<number, Owned>,

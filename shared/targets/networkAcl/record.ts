@@ -4,7 +4,7 @@ import type { EpochMillis } from "../../domain/time.ts";
 import type { Entry, RecordOf } from "../target.ts";
 import { type AclEntry, DIRECTIONS, type Direction, type Slots } from "./rules.ts";
 
-/** What is remembered of an ACL: our rule numbers in it, and the quotas that were met. */
+/** What is recorded for an ACL: our rule numbers in it, and the quotas that were met. */
 export type AclRecord = {
   readonly slots: Readonly<Record<Direction, Slots>>;
   /** By direction and family (`ingress/4`). */
@@ -20,7 +20,7 @@ const slots = v.record(
 
 const schema: v.GenericSchema<unknown, AclRecord> = v.object({
   slots: v.object({ ingress: slots, egress: slots }),
-  // What is only advice must not keep the enforcer from its work when it cannot be read.
+  // Learnt limits are only advice: they must not stop the enforcer if they cannot be read.
   learntLimits: v.fallback(
     v.record(v.string(), v.object({ limit: v.number(), learntAt: v.number() })),
     {},
@@ -42,7 +42,7 @@ function stored({ slots, learntLimits }: AclRecord): object {
   };
 }
 
-/** The entries that EC2 has confirmed: those of the direction that holds any, inbound first. */
+/** The entries that EC2 has confirmed: inbound, or outbound if there are none inbound. */
 function entries({ slots }: AclRecord): Entry[] {
   const confirmed = (list: Slots) =>
     Object.entries(list).flatMap(([number, { cidr, confirmedAt }]) =>
@@ -61,9 +61,9 @@ function ours({ slots }: AclRecord): string[] {
 export const aclRecord: RecordOf<AclRecord> = { schema, empty, stored, entries, ours };
 
 /**
- * The record with what an older one proves to be ours besides: the numbers at which EC2 shows the very
- * deny that the older record has there. At any other number of it nothing is ours any more: the entry has
- * left, or a person's has taken its place.
+ * Adds to the record what an older one proves to be ours: the numbers at which EC2 shows the very deny that
+ * the older record has there. At the older record's other numbers nothing is ours any more: the entry is
+ * gone, or a person's has taken its place.
  */
 export function reclaimAcl(
   record: AclRecord,

@@ -1,14 +1,14 @@
 import { type Cidr, overlaps } from "../../domain/cidr.ts";
 import type { EpochMillis } from "../../domain/time.ts";
 
-/** Numbers of the rules, 1–32766, that Portcullis may use; lower numbers are evaluated first. */
+/** The rule numbers, within 1–32766, that Portcullis may use; lower numbers are evaluated first. */
 export type NumberRange = { readonly first: number; readonly last: number };
 
 /** The two rule lists of a network ACL. */
 export type Direction = "ingress" | "egress";
 export const DIRECTIONS = ["ingress", "egress"] as const satisfies readonly Direction[];
 
-/** An entry of the ACL, one direction. */
+/** An entry of the ACL, in one direction. */
 export type AclEntry = {
   readonly ruleNumber: number;
   readonly cidr: Cidr;
@@ -18,9 +18,9 @@ export type AclEntry = {
 
 /** A rule number that is ours. */
 export type Slot = {
-  /** The range that we want at this number; null where the entry is on its way out. */
+  /** The range that we want at this number; null if the entry is being removed. */
   readonly cidr: Cidr | null;
-  /** When EC2 confirmed it; absent while it has not. */
+  /** When EC2 confirmed it; absent until then. */
   readonly confirmedAt?: EpochMillis;
 };
 
@@ -28,9 +28,9 @@ export type Slot = {
 export type Slots = Readonly<Record<number, Slot>>;
 
 /**
- * The first allow that overlaps the range. Rules are tried lowest first and the first match wins, so
- * a deny of the range works only below it, whatever protocol and ports it lets in. Infinite where
- * there is none.
+ * The number of the first allow that overlaps the range; Infinity if there is none. Rules are tried lowest
+ * first and the first match wins, so a deny of the range works only below it, whatever protocol and ports
+ * it lets in.
  *
  * @see https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
  */
@@ -42,7 +42,7 @@ export function ceilingOf(range: Cidr, allows: readonly AclEntry[]): number {
   );
 }
 
-/** One of the first, one of the second, and so on: where EC2 throttles, neither waits for the other. */
+/** Interleaves the two: when EC2 throttles, neither waits for the other. */
 export function inTurn<T>(first: readonly T[], second: readonly T[]): T[] {
   return Array.from({ length: Math.max(first.length, second.length) }, (_, index) => [
     ...first.slice(index, index + 1),

@@ -4,11 +4,11 @@ import type { Cidr, Family } from "../../domain/cidr.ts";
 export type Change = {
   readonly kind: "create" | "replace" | "delete";
   readonly ruleNumber: number;
-  /** What the entry denies afterwards; null for a delete. */
+  /** The range that the entry denies afterwards; null for a delete. */
   readonly cidr: Cidr | null;
-  /** What it denied before; null for a create. */
+  /** The range that it denied before; null for a create. */
   readonly before: Cidr | null;
-  /** Rule numbers whose changes must have succeeded, or this one would open a gap. */
+  /** Rule numbers whose changes must succeed first, or this one would open a gap. */
   readonly needs: readonly number[];
 };
 
@@ -16,17 +16,17 @@ export type Change = {
 export type Holding = {
   readonly ruleNumber: number;
   readonly family: Family;
-  /** An entry is shown or believed there; otherwise one may be there. */
+  /** True if an entry is shown or believed to be there; otherwise one may be there. */
   readonly isCertain: boolean;
 };
 
 /**
- * Orders changes: as given, but each after those that it needs, and no new entry before there is room
- * for it. The last room is kept for those that others need. Where all that cannot be (two changes need
- * each other, or a range can only come before its old entry goes and there is no room for both), the
- * last one given that has room goes first: a moment's gap is better than no change at all.
+ * Orders changes: as given, but each after those that it needs, and no new entry before there is room for
+ * it. The last room is kept for changes that others need. If that is impossible (two changes need each
+ * other, or a range must come before its old entry goes but there is no room for both), the last one given
+ * that has room goes first: a momentary gap is better than no change at all.
  *
- * @param limits entries of each family that may be there at a time
+ * @param limits how many entries of each family may exist at a time
  */
 export function schedule(
   changes: readonly Change[],
@@ -40,13 +40,13 @@ export function schedule(
   const isReady = ({ needs }: Change) => needs.every(isDone);
   const isNeeded = ({ ruleNumber }: Change) => open.some(({ needs }) => needs.includes(ruleNumber));
 
-  /** The family in which one entry more is there afterwards. */
+  /** The family that has one more entry afterwards. */
   function growing({ ruleNumber, cidr }: Change): Family | undefined {
     const there = held.get(ruleNumber);
     return there?.isCertain && there.family === cidr?.family ? undefined : cidr?.family;
   }
 
-  /** Whatever of the uncertain entries is there, that many more do not make too many. */
+  /** Whether `more` entries fit, however many of the uncertain ones exist. */
   function hasRoom(change: Change, more = 1): boolean {
     const family = growing(change);
     if (family === undefined) return true;
@@ -56,7 +56,7 @@ export function schedule(
     return others.length + more <= limits[family];
   }
 
-  /** It takes no room that another one must have first. */
+  /** Whether it leaves the room that another change must have first. */
   function sparesRoom(change: Change): boolean {
     const family = growing(change);
     if (family === undefined || isNeeded(change)) return true;
@@ -73,7 +73,7 @@ export function schedule(
 
   for (let change = next(); change; change = next()) {
     open.splice(open.indexOf(change), 1);
-    // What could not be waited for must not be needed either.
+    // Drop the needs that it could not wait for, or it would never be applied.
     ordered.push(isReady(change) ? change : { ...change, needs: change.needs.filter(isDone) });
     const { ruleNumber, cidr } = change;
     if (cidr) held.set(ruleNumber, { ruleNumber, family: cidr.family, isCertain: true });

@@ -31,14 +31,14 @@ export type NetworkAclSettings = {
 export type AclChange = TargetChange &
   Omit<Change, "needs"> & {
     readonly direction: Direction;
-    /** What is recorded at the number was there, and no allow let it in before. */
+    /** The range recorded at the number was there, and no earlier allow let it in. */
     readonly wasDenied: boolean;
   };
 
 /** Blocks that are read for each slot: enough for merging to fill the slots. */
 export const CANDIDATES_PER_SLOT = 5;
 
-/** How long a quota that EC2 enforced is believed: it may have been raised. */
+/** How long a quota that EC2 enforced is assumed to hold: it may be raised. */
 const LEARNT_LIMIT_LIFE: Seconds = 600;
 
 /** The network ACL of a VPC as a target: one EC2 call for each entry that changes. */
@@ -75,7 +75,7 @@ export function createNetworkAclTarget(
     plan({ wanted, record, actual, neverBlock, spared, now }) {
       const planOf = (direction: Direction) =>
         plan({
-          // A direction that is no longer configured wants nothing: what is there of ours goes.
+          // A direction that is no longer configured wants nothing: our entries there are removed.
           wanted: directions.includes(direction) ? wanted : [],
           slots: record.slots[direction],
           actual: actual.entries[direction],
@@ -155,8 +155,9 @@ function changesOf(
 }
 
 /**
- * Our numbers once the changes have been tried: what EC2 confirmed is marked; what was certainly not
- * done is as it was before the plan, unconfirmed where it denied nothing any more; what failed stays as planned, unconfirmed: it may have been done.
+ * Our numbers once the changes have been tried. What EC2 confirmed is marked as such. What was certainly
+ * not done is as it was before the plan, but unconfirmed if it no longer denied anything. What failed stays
+ * as planned, unconfirmed: it may have been done.
  */
 function settleSlots(
   planned: AclRecord["slots"],
@@ -180,7 +181,7 @@ function settleSlots(
   return slots;
 }
 
-/** The limit of each quota that was met: as many entries as we hold under it now. */
+/** The limit of each quota that was met: the number of entries that we hold under it now. */
 function learn(
   before: AclRecord,
   { done, quotasMet }: Applied<AclChange>,

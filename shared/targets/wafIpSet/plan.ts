@@ -5,38 +5,38 @@ import { isExpired } from "../../domain/time.ts";
 import type { Applied, PlanInput, TargetChange, TargetPlan } from "../target.ts";
 import type { WafRecord } from "./record.ts";
 
-// A set is replaced whole, and what is not recorded as ours in it is a person's:
+// A set is replaced as a whole. Whatever in it is not recorded as ours is a person's:
 //
 //   address in the set     wanted     → what happens
 //   ──────────────────────────────────────────────────────────────────
 //   ours                   yes          stays
-//   ours                   no           leaves
+//   ours                   no           is removed
 //   a person's             yes or no    stays, and takes room
-//   not in it              yes          comes
-//   not in it, but may     no           stays ours, and the set is replaced all the same
-//   come yet
+//   not in it              yes          is added
+//   not in it, but may     no           stays ours, and the set is replaced anyway
+//   still appear
 //
-// What may come yet is of a replacement that WAF has not answered. The next one ends that: either it is
-// refused, because the other was first, or it spends the lock token that the other has too.
+// An address may still appear if WAF has not answered a replacement. The next replacement settles that:
+// either it is refused, because the other was first, or it spends the lock token that the other holds too.
 //
-// `ours` is recorded before WAF is called: all that is there of ours, and all that is to come.
+// `ours` is recorded before WAF is called: everything of ours in the set, and everything to be added.
 
-/** What WAF shows of a pair of sets: their ranges. */
+/** The ranges that WAF shows in a pair of sets. */
 export type ShownSets = Readonly<Record<Family, readonly Cidr[]>>;
 
 /** The replacement of one set. */
 export type SetChange = TargetChange & {
   readonly family: Family;
-  /** All addresses of the set afterwards, a person's included. */
+  /** All addresses in the set afterwards, people's included. */
   readonly addresses: readonly string[];
   readonly comes: number;
   readonly leaves: number;
 };
 
-/** Ranges in a set. @see https://docs.aws.amazon.com/waf/latest/developerguide/limits.html */
+/** Ranges per set. @see https://docs.aws.amazon.com/waf/latest/developerguide/limits.html */
 export const MAX_ADDRESSES = 10_000;
 
-/** Of a family. There are more only where WAF fails for long, and the record must fit into its item. */
+/** Per family. More occur only if WAF fails for long, and the record must fit into its item. */
 const MAX_PENDING = 1_000;
 
 const FAMILIES = [4, 6] as const satisfies readonly Family[];
@@ -76,12 +76,12 @@ function planSet(
     (one) => one.cidr.family === family && !isExpired(one, now) && isAllowed(one.cidr),
   );
   const isForeign = new Set(foreign.map(({ text }) => text));
-  // What a person denies there already takes no room of its own.
+  // What a person already denies there takes no room of its own.
   const chosen = choose(
     candidates.filter(({ cidr }) => !isForeign.has(cidr.text)),
     { ranges: MAX_ADDRESSES - foreign.length },
   );
-  // Siblings may merge into just the range that a person denies: it stays the person's.
+  // Siblings may merge into exactly the range that a person denies: it stays the person's.
   const next = new Set(chosen.map(({ text }) => text).filter((text) => !isForeign.has(text)));
   const comes = chosen.filter(({ text }) => !shown.has(text));
   const leaves = mine.filter(({ text }) => !next.has(text));

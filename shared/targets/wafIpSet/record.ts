@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { parseCidr } from "../../domain/cidr.ts";
 import type { RecordOf } from "../target.ts";
 
-/** What is remembered of a pair of IP sets: the addresses in them that are ours. */
+/** What is recorded for a pair of IP sets: the addresses in them that are ours. */
 export type WafRecord = {
   /** By their texts. */
   readonly ours: ReadonlySet<string>;
@@ -13,7 +13,7 @@ export type WafRecord = {
 
 const empty: WafRecord = { ours: new Set(), confirmed: new Set() };
 
-/** Ten thousand ranges of each family fit into an item of DynamoDB only packed. */
+/** Ten thousand ranges of each family fit into a DynamoDB item only if compressed. */
 const packed = v.pipe(
   v.instance(Uint8Array),
   v.transform((bytes) => {
@@ -45,7 +45,7 @@ export const wafRecord: RecordOf<WafRecord> = {
   ours: ({ ours }) => [...ours],
 };
 
-/** The record with what an older one proves to be ours besides: those of its addresses that the sets hold. */
+/** Adds to the record what an older one proves to be ours: those of its addresses that the sets hold. */
 export function reclaimSets(
   record: WafRecord,
   older: WafRecord,

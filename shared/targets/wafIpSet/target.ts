@@ -7,15 +7,15 @@ import type { IpSets } from "./wafv2.ts";
 
 type Shown = ShownSets & { readonly lockTokens: { readonly 4: string; readonly 6: string } };
 
-/** Blocks that are read beyond the room, so that some are seen to wait. */
+/** How many blocks are read beyond the room, so that some are seen to wait. */
 const BEYOND = 100;
 
-/** WAF grants five reads of sets a second for account and region, and each pair takes two. */
+/** WAF grants five reads of sets a second per account and region, and each pair takes two. */
 const READ_EVERY: Millis = 1_000;
 
 /**
- * A pair of WAF IP sets, `<name>-v4` and `<name>-v6`, as a target: each is replaced whole, under its
- * lock token. A swap costs no call of its own there, so no block holds its place against a stronger.
+ * A pair of WAF IP sets, `<name>-v4` and `<name>-v6`, as a target: each is replaced as a whole, under its
+ * lock token. A swap costs no call of its own, so no block holds its place against a stronger one.
  */
 export function createWafIpSetTarget(
   sets: IpSets,

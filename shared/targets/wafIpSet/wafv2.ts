@@ -17,7 +17,7 @@ import {
   ThrottledError,
 } from "../target.ts";
 
-/** What the description of a set must say, or we do not touch it. */
+/** What a set's description must begin with, or we do not touch it. */
 export const OURS = "Managed by Portcullis";
 
 /** A set as WAF shows it. The lock token is the condition of the next update. */
@@ -27,8 +27,8 @@ export type IpSets = {
   /** @throws TargetMissingError, TargetNotOursError, ThrottledError, RefusedError */
   read(name: string): Promise<ShownSet>;
   /**
-   * Replaces the set whole.
-   * @throws StaleReadError where it has changed since, TargetMissingError, ThrottledError, QuotaError,
+   * Replaces the whole set.
+   * @throws StaleReadError if it has changed since, TargetMissingError, ThrottledError, QuotaError,
    *   RefusedError
    */
   update(name: string, addresses: readonly string[], lockToken: string): Promise<void>;
@@ -36,10 +36,10 @@ export type IpSets = {
 
 const SCOPE = "REGIONAL";
 const PAGE = 100;
-/** An account may have a hundred sets in a region; a bound all the same. */
+/** An account may have only a hundred sets per region; this is a bound all the same. */
 const MAX_PAGES = 20;
 
-/** WAF grants one update a second for account and region, whatever the set. */
+/** WAF grants one update a second per account and region, whatever the set. */
 const UPDATE_EVERY: Millis = 1_050;
 
 /**
@@ -49,7 +49,7 @@ const UPDATE_EVERY: Millis = 1_050;
  */
 export function createIpSets(waf: WAFV2Client): IpSets {
   const ids = new Map<string, string>();
-  /** An update replaces the description as well: what a person added stay. */
+  /** An update replaces the description as well: this keeps what a person added to it. */
   const descriptions = new Map<string, string>();
   let nextUpdateAt = 0;
 
@@ -70,7 +70,7 @@ export function createIpSets(waf: WAFV2Client): IpSets {
     return id;
   }
 
-  /** Each update waits for its second; they queue up. */
+  /** Updates queue up, one a second. */
   async function turn(): Promise<void> {
     const now = Date.now();
     const at = Math.max(now, nextUpdateAt);

@@ -50,13 +50,13 @@ export const controlSchema = v.strictObject({
       limits,
     ]),
   ),
-  /** By ACL id, for calls that name the ACL, beside the throttle of all; `false` ends it. */
+  /** By ACL id, for calls that name the ACL, in addition to the general throttle; `false` ends it. */
   throttleAcl: v.optional(v.record(v.string(), v.union([v.literal(false), limits]))),
   readLagMs: v.optional(milliseconds),
   failNext: v.optional(faultSchema),
   /** Replaces the standing refusals; an empty list ends them. */
   refuse: v.optional(v.array(refusalSchema)),
-  /** Makes an ACL with this id, in the first VPC and with a subnet of its own, where there is none. */
+  /** Creates an ACL with this id, in the first VPC and with a subnet of its own, if there is none. */
   createAcl: v.optional(
     v.strictObject({
       networkAclId: v.string(),
@@ -96,7 +96,7 @@ export type Ledger = {
   throttled(): void;
   /** Orders a failure. */
   order(fault: Fault): void;
-  /** The failure that this call is to have, if any: it is used up by asking. */
+  /** The failure ordered for this call, if any: asking uses it up. */
   nextFault(action: string): Fault | undefined;
   /** The counts. */
   counters(): { calls: Record<string, number>; throttled: number };

@@ -43,7 +43,7 @@ export function modifyPrefixList(
   return { state: { ...before, prefixLists }, prefixList };
 }
 
-/** Takes it away at once. */
+/** Deletes it at once. */
 export function deletePrefixList(
   before: Ec2State,
   prefixListId: string,

@@ -29,7 +29,7 @@ export type Ec2Options = {
   readonly quota?: number;
   /** AWS's own limits unless said otherwise; `false` is none. */
   readonly throttle?: Partial<ThrottleLimits> | false;
-  /** DescribeNetworkAcls shows what was so long ago ("Eventual consistency", EC2 Developer Guide). */
+  /** DescribeNetworkAcls shows the state this long ago ("Eventual consistency", EC2 Developer Guide). */
   readonly readLagMs?: number;
   /** The time in milliseconds. */
   readonly now?: () => number;

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { dirname } from "node:path";
 import type { Ec2State } from "./state.ts";
 
-/** Keeps the state, on disk too where a file is named, and remembers what it lately was. */
+/** Keeps the state, also on disk if a file is named, and remembers its recent past. */
 export type Store = {
   /** The state now. */
   current(): Ec2State;
@@ -18,7 +18,7 @@ const HISTORY_MS = 120_000;
 /**
  * A store that starts with what its file has, or with the initial state.
  *
- * Writing is synchronous, beside the file and then renamed over it: whoever reads, reads a whole
+ * Writing is synchronous, beside the file and then renamed over it: readers always see a whole
  * state, and a process killed between answers has lost nothing.
  */
 export function createStore(
@@ -48,7 +48,7 @@ export function createStore(
 
 function load(stateFile: string): Ec2State {
   const state: unknown = JSON.parse(readFileSync(stateFile, "utf8"));
-  // A file of the time before some of them has none.
+  // A file from before some of these existed has none of them.
   if (isState(state)) {
     const kept: Partial<Ec2State> = state;
     const { subnets = [], addresses = [], natGateways = [], prefixLists = [] } = kept;

@@ -6,7 +6,7 @@ import type { WafState } from "./ipSets.ts";
 export type Store = {
   /** The state now. */
   current(): WafState;
-  /** The state as it was so many milliseconds ago, while a change propagates. */
+  /** The state as it was this many milliseconds ago, while a change propagates. */
   before(lagMs: number): WafState;
   /** Makes a state the current one: on disk first, so that nothing answered is ever lost. */
   commit(state: WafState): void;
@@ -20,7 +20,7 @@ const EMPTY: WafState = { ipSets: [] };
 /**
  * A store that starts with what its file has, or empty.
  *
- * Writing is synchronous, beside the file and then renamed over it: whoever reads, reads a whole
+ * Writing is synchronous, beside the file and then renamed over it: readers always see a whole
  * state, and a process killed between answers has lost nothing.
  */
 export function createStore(stateFile: string | undefined, now: () => number): Store {

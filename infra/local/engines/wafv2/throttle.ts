@@ -1,4 +1,4 @@
-/** A token bucket: so many requests at once, and so many more each second. */
+/** A token bucket: a number of requests at once, and a number more each second. */
 export type Rate = { readonly burst: number; readonly perSecond: number };
 
 /**
