@@ -68,20 +68,25 @@ async function sendWithHold(
   const { holds } = await orderBook.read(now).catch((cause) => {
     throw unwritten(cause);
   });
-  const others = holds.filter(
-    ({ cidr, until }) => cidr.text !== hold.cidr.text && until * 1000 > now,
-  );
+  const standing = holds.filter(({ until }) => until * 1000 > now);
+  const earlier = standing.find(({ cidr }) => cidr.text === hold.cidr.text);
+  const others = standing.filter((one) => one !== earlier);
   if (others.length >= MAX_HOLDS) throw tooManyHolds(MAX_HOLDS);
   await orderBook.hold(hold).catch((cause) => {
     // On a conflict, a newer hold is in force.
     if (!(cause instanceof ConflictError)) throw unwritten(cause);
   });
+  /** The hold is as it was before, an earlier one included. */
+  async function withdrawHold(): Promise<void> {
+    await orderBook.lift(hold);
+    if (earlier) await orderBook.hold(earlier);
+  }
   try {
     await fold.sendOrder(message);
   } catch (error) {
     // An unblock that is queued, and merely could not be announced, keeps its hold.
     if (!(error instanceof QueueUnavailableError)) throw error;
-    await orderBook.lift(hold).catch((cause) => {
+    await withdrawHold().catch((cause) => {
       log.error("A hold without its unblock could not be lifted", cause as Error);
     });
     throw error;

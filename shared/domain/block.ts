@@ -229,11 +229,13 @@ function together(before: OwnReport | undefined, own: OwnReport): OwnReport {
   };
 }
 
-/** If too many callers want a block, the one whose reports end soonest is forgotten. */
+/** If too many callers want a block, the detector whose reports end soonest is forgotten, an operator last. */
 function bounded(reports: Reports): Reports {
   const entries = Object.entries(reports);
   if (entries.length <= MAX_REPORTERS) return reports;
-  const [first] = entries.toSorted(([, a], [, b]) => a.expiresAt - b.expiresAt);
+  const [first] = entries.toSorted(
+    ([, a], [, b]) => Number(a.byOperator) - Number(b.byOperator) || a.expiresAt - b.expiresAt,
+  );
   return Object.fromEntries(entries.filter((entry) => entry !== first));
 }
 

@@ -116,6 +116,15 @@ describe("a hold", () => {
     expect(endpoint.table.holds.size).toBe(0);
   });
 
+  test("leaves an earlier one as it was where its unblock could not be queued", async () => {
+    expect(await withHold("hold=900")).toMatchObject({ status: 202 });
+    const earlier = [...endpoint.table.holds.values()];
+    endpoint.now += 1_000;
+    endpoint.queue.failure = queueDown();
+    expect(await withHold()).toMatchObject({ status: 503 });
+    expect([...endpoint.table.holds.values()]).toEqual(earlier);
+  });
+
   test("stays where its unblock is queued and could not be announced", async () => {
     const { send } = endpoint.queue;
     endpoint.queue.send = async (...parts) => {

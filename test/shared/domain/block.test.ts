@@ -106,6 +106,14 @@ describe("a block reported again", () => {
     expect(Object.keys(reports)).toHaveLength(16);
   });
 
+  test("keeps an operator's report, however many detectors report for longer", () => {
+    const held = again(begin(), { detector: "night-shift", byOperator: true, seconds: 30 });
+    const many = Array.from({ length: 40 }, (_, i) => `detector-${i}`);
+    const block = many.reduce((one, detector) => again(one, { detector, seconds: 900 }), held);
+    expect(Object.keys(block.reports)).toContain("night-shift");
+    expect(block.byOperator).toBe(true);
+  });
+
   test("takes the reason of a report that is as severe, not of a weaker one or an empty one", () => {
     expect(again(begin(), { reason: "brute force" }).reason).toBe("brute force");
     expect(again(begin(), { reason: "weak", severity: 4 }).reason).toBe("port scan");
