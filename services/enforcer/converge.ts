@@ -90,6 +90,9 @@ const READ_ON = 8;
 /** Blocks of a family that are read at most: they must fit into memory. */
 const MOST_READ = 20_000;
 
+/** Ranges that the state names at most: a full pair of IP sets, and what comes and leaves at a time. */
+const MOST_NAMED = 24_000;
+
 /** How many refused ranges the state names: ten thousand would not fit into the item. */
 const MAX_REFUSED = 1_000;
 
@@ -163,14 +166,23 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
     ownRanges,
     held: heldIn(target, ranked, shown.chosen),
     shadowed: shown.shadowed.map(({ text }) => text),
-    monitored: monitored ? target.record.stored(asIf(monitored.record, 0).record) : null,
+    monitored: null,
     problem: seen.isInUse ? null : "unassociated",
+  };
+  const wouldBe = monitored && asIf(monitored.record, 0).record;
+  /** What would be in monitor mode, as far as the item has room for it beside what is still ours. */
+  const monitoredBeside = (of: Record) => {
+    const named = (some: Record) => target.record.ours(some).length;
+    return wouldBe && named(of) + named(wouldBe) <= MOST_NAMED
+      ? target.record.stored(wouldBe)
+      : null;
   };
   const isChanging = planned.changes.length > 0;
   const recorded = isChanging
     ? await states.write(target.id, {
         ...seenState,
         record: target.record.stored(planned.record),
+        monitored: monitoredBeside(planned.record),
       })
     : seenState;
   const stopAt = Math.min(deadline, clock() + PLAN_LIFE);
@@ -196,6 +208,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   await write(enforcer, target.id, isChanging ? recorded : state, {
     ...recorded,
     record: target.record.stored(record),
+    monitored: monitoredBeside(record),
     refused: Object.fromEntries(Object.entries(applied.refused).slice(0, MAX_REFUSED)),
     problem: converged.problem,
     enforced: converged.enforced,
@@ -203,7 +216,7 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   });
   return {
     converged,
-    isInterrupted: applied.isInterrupted,
+    isInterrupted: applied.isInterrupted || planned.isPartial,
     hasLearnt: applied.quotasMet.size > 0,
   };
 }

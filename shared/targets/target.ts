@@ -83,6 +83,8 @@ export type TargetPlan<Record, Change> = {
   readonly chosen: readonly Cidr[];
   /** Places still empty, which ranges of the family could have. */
   readonly free: { readonly 4: number; readonly 6: number };
+  /** More is to be changed than one plan may: another one must follow. */
+  readonly isPartial: boolean;
   /** Ranges that would have a place but for a person's allow before it. */
   readonly shadowed: readonly Cidr[];
   /** People's entries where ours could be. */

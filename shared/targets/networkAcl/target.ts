@@ -94,6 +94,7 @@ export function createNetworkAclTarget(
         record: { ...record, slots: { ingress: plans.ingress.slots, egress: plans.egress.slots } },
         changes: inTurn(changesIn("ingress"), changesIn("egress")),
         chosen: Object.values(slots).flatMap(({ cidr }) => cidr ?? []),
+        isPartial: false,
         free: plans[directions[0] ?? "ingress"].free,
         shadowed: directions.flatMap((direction) => plans[direction].shadowed),
         foreign: plans.ingress.foreign.length + plans.egress.foreign.length,

@@ -39,6 +39,12 @@ export const MAX_ADDRESSES = 10_000;
 /** Per family. More occur only if WAF fails for long, and the record must fit into its item. */
 const MAX_PENDING = 1_000;
 
+/**
+ * Ranges of a family that the record names at most, what leaves and what comes together: a pair of full sets
+ * of random addresses packs into some 270 KB, and DynamoDB takes 400 KB.
+ */
+const MAX_RECORDED = 12_000;
+
 const FAMILIES = [4, 6] as const satisfies readonly Family[];
 
 export const familyOf = (text: string): Family => (text.includes(":") ? 6 : 4);
@@ -54,6 +60,7 @@ export function plan(input: PlanInput<WafRecord, ShownSets>): TargetPlan<WafReco
     changes: plans.flatMap(({ change }) => change ?? []),
     chosen: plans.flatMap(({ chosen }) => chosen),
     free: { 4: plans[0]?.free ?? 0, 6: plans[1]?.free ?? 0 },
+    isPartial: plans.some(({ isPartial }) => isPartial),
     shadowed: [],
     foreign: plans.reduce((sum, { foreign }) => sum + foreign, 0),
     drifted: [...input.record.confirmed].filter((text) => !shown.has(text)).length,
@@ -81,9 +88,13 @@ function planSet(
     candidates.filter(({ cidr }) => !isForeign.has(cidr.text)),
     { ranges: MAX_ADDRESSES - foreign.length },
   );
+  const missing = chosen.filter(({ text }) => !shown.has(text));
+  const comes = missing.slice(0, Math.max(0, MAX_RECORDED - mine.length));
+  const isLater = new Set(missing.slice(comes.length).map(({ text }) => text));
   // Siblings may merge into exactly the range that a person denies: it stays the person's.
-  const next = new Set(chosen.map(({ text }) => text).filter((text) => !isForeign.has(text)));
-  const comes = chosen.filter(({ text }) => !shown.has(text));
+  const next = new Set(
+    chosen.map(({ text }) => text).filter((text) => !isForeign.has(text) && !isLater.has(text)),
+  );
   const leaves = mine.filter(({ text }) => !next.has(text));
   const pending = [...record.ours]
     .filter((text) => familyOf(text) === family && !record.confirmed.has(text))
@@ -104,7 +115,11 @@ function planSet(
       : undefined;
   const covered = candidates.flatMap(({ cidr }) => (isForeign.has(cidr.text) ? [cidr] : []));
   const free = Math.max(0, MAX_ADDRESSES - foreign.length - chosen.length);
-  return { chosen: [...chosen, ...covered], free, ours, next, change, foreign: foreign.length };
+  const isPartial = isLater.size > 0;
+  return {
+    ...{ chosen: [...chosen, ...covered], free, ours, next, change, isPartial },
+    foreign: foreign.length,
+  };
 }
 
 /** What is ours once the replacements have been tried. */

@@ -543,6 +543,30 @@ describe("monitor mode", () => {
   });
 });
 
+test.each([
+  [13_000, false],
+  [11_000, true],
+])(
+  "what would be in monitor mode is recorded only where the item has room: %d names each",
+  async (names, isRecorded) => {
+    world.table.states.write = async (id, state) => {
+      const written = { ...state, version: state.version + 1 };
+      world.table.targetStates.set(id, written);
+      return written;
+    };
+    const sets = {
+      read: async () => ({ addresses: [], lockToken: "token" }),
+      update: async () => {},
+    };
+    const target = createWafIpSetTarget(sets, { id: "edge", leastSeverity: 1 });
+    const record = { ...target.record, ours: () => Array.from({ length: names }, () => A) };
+    world.mode = "monitor";
+    want(A);
+    await convergeOnce(world.enforcer(), { ...target, record }, world.now + 60_000);
+    expect(world.table.targetStates.get("edge")?.monitored !== null).toBe(isRecorded);
+  },
+);
+
 describe("a holder", () => {
   const held = () => world.state.held;
   const challenge = (count: number, extra = {}) => {

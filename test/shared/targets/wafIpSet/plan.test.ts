@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { parseCidr } from "../../../../shared/domain/cidr.ts";
@@ -47,6 +48,37 @@ const after = (input: Input) => {
   return { there: textsIn(sets).toSorted(), ours: [...record.ours].toSorted() };
 };
 const changesOf = (input: Input) => plan(input).changes;
+
+describe("a pair of sets that is full of others than are wanted", () => {
+  /** Addresses that pack badly. */
+  const addresses = (seed: number) =>
+    Array.from({ length: MAX_ADDRESSES }, (_, index) => {
+      const digest = hash("sha256", `${seed} ${index}`);
+      const [a = 0, b = 0] = [digest.slice(0, 2), digest.slice(2, 4)].map((hex) =>
+        parseInt(hex, 16),
+      );
+      const six = digest.slice(4, 28).match(/.{4}/g)?.join(":");
+      return [`${11 + (index % 90)}.${a}.${b}.${index & 255}/32`, `2a0e:1:${six}/128`];
+    }).flat();
+  const sizeOf = (record: Input["record"]) =>
+    Object.values(wafRecord.stored(record)).reduce((sum, packed) => sum + packed.length, 0);
+
+  test("is replaced in a few steps, and each record fits into an item beside the rest", () => {
+    const there = [...new Set(addresses(1).map((text) => cidrOf(text).text))];
+    const wanted = [...new Set(addresses(2).map((text) => cidrOf(text).text))];
+    let input = inputOf({ there, ours: there, wanted });
+    let steps = 0;
+    for (let planned = plan(input); planned.changes.length > 0; planned = plan(input)) {
+      expect(sizeOf(planned.record)).toBeLessThan(360_000);
+      const { sets, record } = converge(input, allDone);
+      input = { ...input, actual: sets, record };
+      steps++;
+      expect(planned.isPartial).toBe(steps < 2);
+    }
+    expect(steps).toBe(2);
+    expect(textsIn(input.actual).toSorted()).toEqual(wanted.toSorted());
+  });
+});
 
 describe("an address in a set", () => {
   test.each<[string, Given, { there: string[]; ours: string[] }]>([
