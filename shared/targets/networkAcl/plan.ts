@@ -8,6 +8,7 @@ import {
   type AclEntry,
   ceilingOf,
   inTurn,
+  isOurs,
   type NumberRange,
   type Slot,
   type Slots,
@@ -27,6 +28,8 @@ import { type Change, schedule } from "./schedule.ts";
 //                                                 allow that overlaps it    or waits, shadowed
 //   ours                     —                    no plain deny             a person took the number:
 //                                                                           the slot is given up
+//   ours, not confirmed or   —                    a deny that we never      a person took the number
+//   left                                          asked for there
 //   free                     a range without slot nothing                   create, below every allow
 //                                                                           that overlaps it
 //   not ours                 —                    anything                  left alone, reported
@@ -128,7 +131,8 @@ function ownedNumbers({ slots, actual, now }: PlanInput): Map<number, Owned> {
   for (const [key, slot] of Object.entries(slots)) {
     const ruleNumber = Number(key);
     const entry = shown.get(ruleNumber);
-    if (entry && entry.kind !== "deny") continue; // a person took the number
+    // A person took the number.
+    if (entry && (entry.kind !== "deny" || !isOurs(slot, entry.cidr))) continue;
     const one = ownedNumber(ruleNumber, slot, entry?.cidr ?? null, now);
     if (one) owned.set(ruleNumber, one);
   }
@@ -147,9 +151,11 @@ function ownedNumber(
   const there = isConfirmed && !isSettled ? slot.cidr : shown;
   const isAsRecorded = there?.text === slot.cidr?.text;
   if (isSettled && slot.cidr === null && there === null) return undefined;
+  const { was, ...latest } = slot;
   return {
     ruleNumber,
-    slot,
+    // What was there before a settled entry does not come back.
+    slot: isSettled && slot.cidr ? latest : slot,
     there,
     isUncertain: !isConfirmed && !isAsRecorded,
     drifted: isSettled && !isAsRecorded,

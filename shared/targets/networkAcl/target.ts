@@ -110,7 +110,7 @@ export function createNetworkAclTarget(
     assumeConfirmed(record, actual, confirmedAt) {
       const assumed = (slots: Slots) =>
         Object.fromEntries(
-          Object.entries(slots).map(([number, slot]) => [number, { ...slot, confirmedAt }]),
+          Object.entries(slots).map(([number, { cidr }]) => [number, { cidr, confirmedAt }]),
         );
       const { ingress, egress } = record.slots;
       const slots = { ingress: assumed(ingress), egress: assumed(egress) };
@@ -168,11 +168,12 @@ function settleSlots(
     egress: { ...planned.egress },
   };
   for (const { direction, ruleNumber, cidr } of done) {
-    slots[direction][ruleNumber] = { cidr, confirmedAt: now };
+    slots[direction][ruleNumber] = { ...slots[direction][ruleNumber], cidr, confirmedAt: now };
   }
   for (const { direction, ruleNumber, wasDenied } of notDone) {
     const slot = before[direction][ruleNumber];
-    if (slot?.cidr && !wasDenied) slots[direction][ruleNumber] = { cidr: slot.cidr };
+    const hasChanged = slot?.cidr && slot.confirmedAt !== undefined && !wasDenied;
+    if (hasChanged) slots[direction][ruleNumber] = { cidr: slot.cidr };
     else if (slot) slots[direction][ruleNumber] = slot;
     else delete slots[direction][ruleNumber];
   }

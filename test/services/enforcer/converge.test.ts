@@ -73,7 +73,7 @@ describe("throttling", () => {
     want(A, B, C, D, E);
     throttle(3, 30);
     expect(await world.converge()).toMatchObject({ applied: 0, left: 5, enforced: 0 });
-    expect(world.slots()).toEqual({ 1: { cidr: A } });
+    expect(world.slots()).toMatchObject({ 1: { cidr: A } });
     expect(await world.converge()).toMatchObject({ applied: 5, left: 0 });
     expect(called()).toEqual([A, B, C, D, E].map((cidr) => `create ${cidr}`));
   });
@@ -217,7 +217,7 @@ describe("a target that only a person can mend", () => {
     refuse(gone, (cidr) => cidr === B);
     expect(await world.converge()).toMatchObject({ applied: 1, left: 2, problem: "missing" });
     expect(called()).toEqual([`create ${A}`]);
-    expect(world.slots()).toEqual({ 1: { cidr: A, confirmedAt: world.now } });
+    expect(world.slots()).toEqual({ 1: { cidr: A, confirmedAt: world.now, was: [] } });
     expect(world.state.problem).toBe("missing");
   });
 
@@ -281,11 +281,12 @@ describe("a change that EC2 refuses", () => {
     world.limit = 2;
     want(A, B);
     await world.converge();
+    world.now += SETTLE;
+    await world.converge();
     const before = world.slots();
     world.blocks.delete(A);
     want(C);
     wantWith(V6, 1);
-    world.now += SETTLE;
     refuse(refusal, (cidr) => cidr === C || cidr === V6);
     expect(await world.converge()).toMatchObject({ applied: 0, left: 2, refused: 2, enforced: 2 });
     expect(world.slots()).toEqual(before);
@@ -348,7 +349,10 @@ describe("a change that EC2 refuses", () => {
     want(A, B);
     refuse(new Error("socket hang up"), (cidr) => cidr === A);
     expect(await world.converge()).toMatchObject({ applied: 1, left: 1, refused: 0 });
-    expect(world.slots()).toEqual({ 1: { cidr: A }, 2: { cidr: B, confirmedAt: world.now } });
+    expect(world.slots()).toEqual({
+      1: { cidr: A, was: [] },
+      2: { cidr: B, was: [], confirmedAt: world.now },
+    });
     expect(world.state).toMatchObject({ refused: {}, problem: null });
   });
 });
@@ -480,6 +484,21 @@ describe("a person's allow", () => {
     expect(world.denied("ingress")).toEqual([A, B]);
     expect(world.denied("egress")).toEqual([B]);
   });
+});
+
+test("a deny that a person puts where ours has just left is the person's, however long we look", async () => {
+  want(A, B);
+  await world.converge();
+  world.blocks.delete(A);
+  await world.converge();
+  world.acl.ingress.set(1, { cidr: E, kind: "deny", isPersons: true });
+  want(C);
+  for (let i = 0; i < 15; i++) {
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 2, foreign: 1, drifted: 0 });
+  }
+  expect(world.acl.ingress.get(1)).toMatchObject({ cidr: E });
+  expect(world.denied()).toEqual([B, C]);
 });
 
 describe("monitor mode", () => {

@@ -13,6 +13,8 @@ import {
   type AclEntry,
   ceilingOf,
   type Direction,
+  mayDeny,
+  type Slot,
   type Slots,
 } from "../../../shared/targets/networkAcl/rules.ts";
 import type { Change } from "../../../shared/targets/networkAcl/schedule.ts";
@@ -33,6 +35,8 @@ type Entry = {
   cidr: string;
   kind: AclEntry["kind"];
   isPersons: boolean;
+  /** Ours, which a person made another: theirs as soon as the number is off the record. */
+  isChanged?: boolean;
 };
 type Shown = Record<Direction, AclEntry[]>;
 type Call = Pick<Change, "kind" | "ruleNumber"> & {
@@ -145,11 +149,27 @@ export class World {
 
   /** Our entries: what we remember as ours and what is a plain deny. */
   ours(direction: Direction = "ingress"): [number, Entry][] {
-    return [...this.acl[direction]].filter(([, entry]) => !entry.isPersons);
+    const isOnRecord = (number: number) => this.slots(direction)[number] !== undefined;
+    return [...this.acl[direction]].filter(
+      ([number, { isPersons, isChanged }]) => !isPersons && (!isChanged || isOnRecord(number)),
+    );
   }
 
   ownedNumbers(): number[] {
     return Object.keys(this.slots()).map(Number);
+  }
+
+  /**
+   * Whether a deny that a person puts there is to be told from ours: the number is free, or we have left it
+   * or are about to, and it was never this that stood there.
+   */
+  isOpenTo(number: number, cidr: string): boolean {
+    if (this.acl.ingress.has(number)) return false;
+    const slot = this.slots()[number];
+    if (!slot) return true;
+    // What nobody can see yet may be deleted once more.
+    const isVisible = this.lagMs === 0 || slot.confirmedAt !== undefined;
+    return isVisible && slot.cidr === null && !textsOf(slot).includes(cidr);
   }
 
   /**
@@ -190,9 +210,11 @@ export class World {
     return this.converge();
   }
 
-  /** The addresses that our entries deny, and that no allow lets in before. */
+  /** The addresses that entries deny which were ours once, and that no allow lets in before. */
   covered(): Set<string> {
-    const denies = this.ours().map(([number, { cidr }]) => ({ number, range: cidrOf(cidr) }));
+    const denies = [...this.acl.ingress]
+      .filter(([, { isPersons }]) => !isPersons)
+      .map(([number, { cidr }]) => ({ number, range: cidrOf(cidr) }));
     const allows = this.allows();
     const letIn = (address: Cidr) =>
       allows.reduce(
@@ -444,6 +466,9 @@ export function slotsIn(record: unknown): Readonly<Record<Direction, Slots>> {
   const { slots } = (record ?? {}) as { slots?: Record<Direction, Slots> };
   return slots ?? { ingress: {}, egress: {} };
 }
+
+/** What may stand at a slot as it is stored: ranges by their texts. */
+const textsOf = (slot: Slot) => mayDeny(slot) as unknown as string[];
 
 export function protectAll(cidrs: readonly string[]): NeverBlock {
   return protect(cidrs.map((cidr) => [cidr, "test"]));
