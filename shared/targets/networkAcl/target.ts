@@ -9,6 +9,7 @@ import {
   ceilingOf,
   type Direction,
   inTurn,
+  mayDeny,
   type NumberRange,
   type Slot,
   type Slots,
@@ -31,6 +32,8 @@ export type NetworkAclSettings = {
 export type AclChange = TargetChange &
   Omit<Change, "needs"> & {
     readonly direction: Direction;
+    /** What an entry of our own may deny at the number before, as it is on record. */
+    readonly ours: readonly Cidr[];
     /** What is recorded at the number was there, and no allow let it in before. */
     readonly wasDenied: boolean;
   };
@@ -144,6 +147,7 @@ function changesOf(
   return changes.map(({ needs, ...change }) => ({
     ...change,
     direction,
+    ours: mayDeny(slots[change.ruleNumber]),
     wasDenied: wasDenied({ needs, ...change }),
     key: keyOf(change.ruleNumber),
     needs: needs.map(keyOf),

@@ -31,6 +31,14 @@ const event = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("converge" as const),
       crashAfter: fc.option(fc.nat(8), { nil: undefined, freq: 3 }),
+      meanwhile: fc.option(
+        fc.record({
+          number: fc.integer({ min: 1, max: 10 }),
+          entry: fc.constantFrom("deny", "partial deny", "allow"),
+          cidr: range,
+        }),
+        { nil: undefined },
+      ),
     }),
   },
   {
@@ -112,6 +120,10 @@ async function play(
         world.now += event.ms;
         break;
       case "converge":
+        if (event.meanwhile) {
+          const { number, entry, cidr } = event.meanwhile;
+          world.meanwhile = () => world.putBetween(number, { cidr, kind: entry, isPersons: true });
+        }
         await world.converge(event.crashAfter);
         break;
       case "limit":
@@ -246,7 +258,11 @@ describe("converge, over random histories of blocks, expiries, unblocks, allows,
     const calm = history.map((events) =>
       events
         .filter(({ kind }) => kind !== "drift")
-        .map((event) => (event.kind === "converge" ? { ...event, crashAfter: undefined } : event)),
+        .map((event) =>
+          event.kind === "converge"
+            ? { ...event, crashAfter: undefined, meanwhile: undefined }
+            : event,
+        ),
     );
     await fc.assert(
       fc.asyncProperty(calm, lagMs, async (events, lagMs) => {

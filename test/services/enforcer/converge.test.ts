@@ -501,6 +501,99 @@ test("a deny that a person puts where ours has just left is the person's, howeve
   expect(world.denied()).toEqual([B, C]);
 });
 
+describe("a person who takes a number between the plan and its call", () => {
+  const persons = (kind: "allow" | "deny", cidr = E) => ({ cidr, kind, isPersons: true }) as const;
+  const meanwhile = (entry: ReturnType<typeof persons>) => {
+    world.meanwhile = () => void world.acl.ingress.set(1, entry);
+  };
+
+  test.each([persons("allow"), persons("deny"), persons("allow", A)])(
+    "keeps it, %j: the same converge works around it",
+    async (entry) => {
+      want(A, B);
+      meanwhile(entry);
+      const shadowed = entry.kind === "allow" && entry.cidr === A ? 1 : 0;
+      const enforced = 2 - shadowed;
+      expect(await world.converge()).toMatchObject({
+        applied: enforced,
+        left: 0,
+        enforced,
+        shadowed,
+      });
+      expect(world.acl.ingress.get(1)).toEqual(entry);
+      expect(world.ownedNumbers()).not.toContain(1);
+      expect(world.broken).toEqual([]);
+    },
+  );
+
+  test("keeps it though our own entry has just left that number", async () => {
+    want(A, B);
+    await world.converge();
+    world.blocks.delete(A);
+    await world.converge();
+    want(C);
+    meanwhile(persons("allow"));
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 2 });
+    expect(world.acl.ingress.get(1)).toEqual(persons("allow"));
+    expect(world.broken).toEqual([]);
+  });
+
+  test("keeps it though EC2 does not show it yet: the number is not tried again before it does", async () => {
+    world.lagMs = SETTLE - 1;
+    want(A, B);
+    world.meanwhile = () => {
+      world.remember();
+      world.acl.ingress.set(1, persons("deny"));
+    };
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 1, enforced: 1 });
+    world.now += 10_000;
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 2 });
+    expect(world.acl.ingress.get(1)).toEqual(persons("deny"));
+    expect(world.broken).toEqual([]);
+  });
+});
+
+describe("a create of ours whose answer is lost", () => {
+  beforeEach(() => {
+    want(A);
+    // The SDK asks again, and is told that the number is taken.
+    world.meanwhile = () => {
+      world.remember();
+      world.acl.ingress.set(1, { cidr: A, kind: "deny", isPersons: false });
+    };
+  });
+
+  test("is done", async () => {
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 1 });
+    expect(world.calls).toEqual([]);
+    expect(world.denied()).toEqual([A]);
+  });
+
+  test("stays on record though EC2 does not show it yet: it leaves with its block", async () => {
+    world.lagMs = SETTLE - 1;
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 1, enforced: 0 });
+    expect(world.denied()).toEqual([A]);
+    world.blocks.delete(A);
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([]);
+  });
+
+  test("makes way for what is wanted by then", async () => {
+    world.lagMs = SETTLE - 1;
+    await world.converge();
+    world.lagMs = 0;
+    world.blocks.delete(A);
+    want(B);
+    const shown = world.acl.ingress.get(1);
+    world.acl.ingress.delete(1);
+    world.meanwhile = () => void (shown && world.acl.ingress.set(1, shown));
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 1 });
+    expect(called()).toEqual([`replace ${B}`]);
+    expect(world.denied()).toEqual([B]);
+  });
+});
+
 describe("monitor mode", () => {
   const WOULD = "Would change the target";
   const monitored = () => slotsIn(world.state.monitored).ingress;

@@ -1,3 +1,11 @@
+import {
+  type CreateNetworkAclEntryCommand,
+  DeleteNetworkAclEntryCommand,
+  DescribeNetworkAclsCommand,
+  type EC2Client,
+  EC2ServiceException,
+  ReplaceNetworkAclEntryCommand,
+} from "@aws-sdk/client-ec2";
 import fc from "fast-check";
 import type { Converged, Enforcer } from "../../../services/enforcer/converge.ts";
 import { convergenceOf, createConvergeAll } from "../../../services/enforcer/convergeAll.ts";
@@ -7,11 +15,12 @@ import { applyReport, type Block, type Report } from "../../../shared/domain/blo
 import { type Cidr, contains, overlaps } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protect } from "../../../shared/domain/neverBlock.ts";
 import { isExpired } from "../../../shared/domain/time.ts";
-import type { NetworkAcl } from "../../../shared/targets/networkAcl/ec2.ts";
+import { createNetworkAcl, type NetworkAcl } from "../../../shared/targets/networkAcl/ec2.ts";
 import { SETTLE } from "../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
   ceilingOf,
+  DIRECTIONS,
   type Direction,
   mayDeny,
   type Slot,
@@ -83,6 +92,8 @@ export class World {
   lagMs = 0;
   /** So long does an EC2 call take. */
   callMs = 0;
+  /** What a person does once the next converge has made its plan, before its first call. */
+  meanwhile: (() => void) | undefined;
   /** What EC2 answers to a call instead of doing it. */
   refuse: (call: Call) => Error | undefined = () => undefined;
   /** What DescribeNetworkAcls fails with. */
@@ -105,6 +116,10 @@ export class World {
   private stepsToCrash = Number.POSITIVE_INFINITY;
   private crash: () => void = () => {};
   private before = new Set<string>();
+  /** The numbers on record when converge began. */
+  private slotsBefore: Slots = {};
+  /** A person put an entry there while it ran. */
+  private wasDisturbed = false;
   /** The allows that the plan in force was made with. */
   private knownAllows: Record<Direction, AclEntry[]> = { ingress: [], egress: [] };
   /** Addresses that were denied when converge began, and for a while were not. */
@@ -167,9 +182,24 @@ export class World {
     if (this.acl.ingress.has(number)) return false;
     const slot = this.slots()[number];
     if (!slot) return true;
-    // What nobody can see yet may be deleted once more.
-    const isVisible = this.lagMs === 0 || slot.confirmedAt !== undefined;
-    return isVisible && slot.cidr === null && !textsOf(slot).includes(cidr);
+    // Where EC2 still shows ours, nobody can see that another's stands there.
+    return this.lagMs === 0 && slot.cidr === null && !textsOf(slot).includes(cidr);
+  }
+
+  /**
+   * A person puts an entry at a number that is not in use by us, between a plan and its calls; not
+   * where the plan has a delete, which nobody can take back, nor what the plan puts there itself.
+   */
+  putBetween(number: number, entry: Entry): void {
+    const before = this.slotsBefore[number];
+    const planned = this.slots()[number];
+    const isDelete = planned?.cidr === null && planned.confirmedAt === undefined;
+    if (this.acl.ingress.has(number) || (before?.cidr && before.confirmedAt) || isDelete) return;
+    if (this.lagMs > 0 && before) return; // nobody can see it, as above
+    if (textsOf(planned).includes(entry.cidr) || textsOf(before).includes(entry.cidr)) return;
+    this.remember();
+    this.wasDisturbed = true;
+    this.acl.ingress.set(number, entry);
   }
 
   /**
@@ -183,6 +213,8 @@ export class World {
     this.stepsToCrash = stepsToCrash;
     this.before = this.covered();
     this.uncovered.clear();
+    this.slotsBefore = this.slots();
+    this.wasDisturbed = false;
     const canMove = !this.hasPartialAllow() && !this.isFull();
     this.hadProtected = this.protectedAndCovered().size > 0;
     const callsBefore = this.calls.length;
@@ -192,9 +224,10 @@ export class World {
     });
     try {
       const converged = await Promise.race([crashed, this.convergeAll(this.now + timeMs)]);
-      if (converged && canMove) this.checkMoves();
+      if (converged && canMove && !this.wasDisturbed) this.checkMoves();
       return converged;
     } finally {
+      this.meanwhile = undefined;
       this.lastCalls = this.calls.length - callsBefore;
       const numbers = new Set([...was.keys(), ...this.acl.ingress.keys()]);
       this.changedNumbers = [...numbers].filter(
@@ -318,41 +351,63 @@ export class World {
     };
   }
 
-  /** The ACL as EC2 has it. */
+  /** The adapter, over the ACL as this world has it. */
   networkAcl(): NetworkAcl {
+    const send = async (command: AclCommand) =>
+      command instanceof DescribeNetworkAclsCommand
+        ? this.describe()
+        : this.step(() => this.change(command));
     return {
-      describe: async () => {
-        if (this.describeFailure) throw this.describeFailure;
-        const entries = this.shown();
-        this.knownAllows = { ingress: allowsIn(entries.ingress), egress: allowsIn(entries.egress) };
-        return { vpcId: "vpc-1", entries, subnets: this.subnets };
-      },
+      ...createNetworkAcl({ send } as unknown as EC2Client, ACL_ID),
       vpcCidrs: async () => {
         if (!this.vpcCidrs) throw new Error("unreadable");
         return [...this.vpcCidrs];
       },
-      apply: (direction, { kind, ruleNumber, cidr: range }) =>
-        this.step(() => {
-          const cidr = range?.text ?? null;
-          const refusal = this.refuse({ direction, kind, ruleNumber, cidr });
-          if (refusal) throw refusal;
-          const entries = this.acl[direction];
-          const there = entries.get(ruleNumber);
-          if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
-          const countBefore = this.countBy(direction, cidr ?? there?.cidr);
-          if (cidr && !there && countBefore >= this.quota) throw new QuotaError("quota");
-          this.calls.push({ direction, kind, ruleNumber, cidr });
-          this.remember();
-          this.now += this.callMs;
-          const protectedBefore = this.protectedAndCovered();
-          if (range && ruleNumber >= ceilingOf(range, this.knownAllows[direction])) {
-            this.broken.push(`${cidr} was put at ${ruleNumber}, behind an allow`);
-          }
-          if (cidr === null) entries.delete(ruleNumber);
-          else entries.set(ruleNumber, { cidr, kind: "deny", isPersons: false });
-          this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
-        }),
     };
+  }
+
+  private describe(): object {
+    if (this.describeFailure) throw this.describeFailure;
+    const shown = this.shown();
+    this.knownAllows = { ingress: allowsIn(shown.ingress), egress: allowsIn(shown.egress) };
+    const Entries = DIRECTIONS.flatMap((direction) =>
+      shown[direction].map(({ ruleNumber, cidr, kind }) => ({
+        RuleNumber: ruleNumber,
+        Egress: direction === "egress",
+        RuleAction: kind === "allow" ? "allow" : "deny",
+        Protocol: kind === "partial deny" ? "6" : "-1",
+        ...(cidr.family === 4 ? { CidrBlock: cidr.text } : { Ipv6CidrBlock: cidr.text }),
+      })),
+    );
+    const Associations = Array.from({ length: this.subnets }, () => ({}));
+    return { NetworkAcls: [{ VpcId: "vpc-1", Entries, Associations }] };
+  }
+
+  /** What EC2 does with a call that changes the ACL. */
+  private change(command: Exclude<AclCommand, DescribeNetworkAclsCommand>): object {
+    this.meanwhile?.();
+    this.meanwhile = undefined;
+    const { direction, kind, ruleNumber, cidr } = callOf(command);
+    const refusal = this.refuse({ direction, kind, ruleNumber, cidr });
+    if (refusal) throw refusal;
+    const entries = this.acl[direction];
+    const there = entries.get(ruleNumber);
+    if (kind === "create" && there) throw refusalOf("NetworkAclEntryAlreadyExists");
+    if (kind !== "create" && !there) throw refusalOf("InvalidNetworkAclEntry.NotFound");
+    if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
+    const countBefore = this.countBy(direction, cidr ?? there?.cidr);
+    if (cidr && !there && countBefore >= this.quota) throw new QuotaError("quota");
+    this.calls.push({ direction, kind, ruleNumber, cidr });
+    this.remember();
+    this.now += this.callMs;
+    const protectedBefore = this.protectedAndCovered();
+    if (cidr && ruleNumber >= ceilingOf(cidrOf(cidr), this.knownAllows[direction])) {
+      this.broken.push(`${cidr} was put at ${ruleNumber}, behind an allow`);
+    }
+    if (cidr === null) entries.delete(ruleNumber);
+    else entries.set(ruleNumber, { cidr, kind: "deny", isPersons: false });
+    this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
+    return {};
   }
 
   private checkLaws(
@@ -404,10 +459,21 @@ export class World {
     );
   }
 
-  /** Without room for one entry more, what must make room for the other family leaves a gap. */
+  /**
+   * Without room for one entry more, what must make room for the other family leaves a gap. Room is what
+   * no entry takes, nor may take that is on record.
+   */
   private isFull(): boolean {
     const limit = Math.min(this.limit, this.quota);
-    return UNIVERSES.some(({ text }) => this.countBy("ingress", text) >= limit);
+    const places = new Map(this.ours().map(([number, { cidr }]) => [number, cidr]));
+    for (const [number, slot] of Object.entries(this.slots())) {
+      const [first] = textsOf(slot);
+      if (first && !places.has(Number(number))) places.set(Number(number), first);
+    }
+    return [true, false].some(
+      (isSix) =>
+        [...places.values()].filter((cidr) => cidr.includes(":") === isSix).length >= limit,
+    );
   }
 
   private countBy(direction: Direction, cidr: string | undefined): number {
@@ -459,6 +525,27 @@ export class World {
   }
 }
 
+type AclCommand =
+  | DescribeNetworkAclsCommand
+  | CreateNetworkAclEntryCommand
+  | ReplaceNetworkAclEntryCommand
+  | DeleteNetworkAclEntryCommand;
+
+function callOf(command: Exclude<AclCommand, DescribeNetworkAclsCommand>): Call {
+  const { Egress, RuleNumber } = command.input;
+  const at = {
+    direction: Egress ? ("egress" as const) : ("ingress" as const),
+    ruleNumber: RuleNumber as number,
+  };
+  if (command instanceof DeleteNetworkAclEntryCommand) return { ...at, kind: "delete", cidr: null };
+  const { CidrBlock, Ipv6CidrBlock } = command.input;
+  const kind = command instanceof ReplaceNetworkAclEntryCommand ? "replace" : "create";
+  return { ...at, kind, cidr: CidrBlock ?? Ipv6CidrBlock ?? null };
+}
+
+const refusalOf = (name: string) =>
+  new EC2ServiceException({ name, $fault: "client", $metadata: { httpStatusCode: 400 } });
+
 const allowsIn = (entries: readonly AclEntry[]) => entries.filter(({ kind }) => kind === "allow");
 
 /** Our rule numbers in the record of an ACL, as it is stored. */
@@ -468,7 +555,7 @@ export function slotsIn(record: unknown): Readonly<Record<Direction, Slots>> {
 }
 
 /** What may stand at a slot as it is stored: ranges by their texts. */
-const textsOf = (slot: Slot) => mayDeny(slot) as unknown as string[];
+const textsOf = (slot: Slot | undefined) => mayDeny(slot) as unknown as string[];
 
 export function protectAll(cidrs: readonly string[]): NeverBlock {
   return protect(cidrs.map((cidr) => [cidr, "test"]));
