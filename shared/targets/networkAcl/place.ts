@@ -187,7 +187,7 @@ function slotsOf({ owned, now }: Placing, layout: Layout): Slots {
   for (const one of owned) {
     if (layout.rangeAt.has(one.ruleNumber)) continue;
     if (mustBeDeleted(one)) slots[one.ruleNumber] = asked(null, one);
-    // Empty numbers stay on record until EC2's reads have caught up.
+    // Empty numbers stay on record until nothing of ours can turn up there any more.
     else if (one.slot.cidr === null) slots[one.ruleNumber] = one.slot;
     // Where a person deleted our entry, the number is given up.
   }

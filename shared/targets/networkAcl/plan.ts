@@ -35,7 +35,7 @@ import { type Change, schedule } from "./schedule.ts";
 //   not ours                 —                    anything                  left alone, reported
 //   outside our range        —                    an allow                  ranges go below it
 //
-// A number is ours from before we ask EC2 for an entry until EC2 has shown it gone: `slots` is
+// A number is ours from before we ask EC2 for an entry until it is gone for good: `slots` is
 // written to the table before the changes are applied. Hence an entry that we do not remember is a
 // person's, and is never touched, even a plain deny.
 
@@ -76,6 +76,13 @@ export type Plan = {
  * @see https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
  */
 export const SETTLE: Millis = 5_000;
+
+/**
+ * How long a number is remembered that we have left, and what was at one before. Where two enforcers run, a
+ * call of one waits for EC2's grant while the other finds nothing to delete; none outlives its function,
+ * whose timeout is a minute, and then it is shown.
+ */
+export const REMEMBER: Millis = 60_000 + SETTLE;
 
 /**
  * Plans the changes of one direction. Pure and total; the laws it keeps are the properties in
@@ -139,7 +146,7 @@ function ownedNumbers({ slots, actual, now }: PlanInput): Map<number, Owned> {
   return owned;
 }
 
-/** Undefined for a number whose entry is gone, and shown gone. */
+/** Undefined for a number whose entry is gone, shown gone, and can come no more. */
 function ownedNumber(
   ruleNumber: number,
   slot: Slot,
@@ -148,14 +155,14 @@ function ownedNumber(
 ): Owned | undefined {
   const isConfirmed = slot.confirmedAt !== undefined;
   const isSettled = isConfirmed && now - slot.confirmedAt >= SETTLE;
+  const isOver = isConfirmed && now - slot.confirmedAt >= REMEMBER;
   const there = isConfirmed && !isSettled ? slot.cidr : shown;
   const isAsRecorded = there?.text === slot.cidr?.text;
-  if (isSettled && slot.cidr === null && there === null) return undefined;
+  if (isOver && slot.cidr === null && there === null) return undefined;
   const { was, ...latest } = slot;
   return {
     ruleNumber,
-    // What was there before a settled entry does not come back.
-    slot: isSettled && slot.cidr ? latest : slot,
+    slot: isOver && slot.cidr ? latest : slot,
     there,
     isUncertain: !isConfirmed && !isAsRecorded,
     drifted: isSettled && !isAsRecorded,

@@ -858,6 +858,23 @@ describe("never-block", () => {
 });
 
 describe("the record", () => {
+  test("of an entry that was not there to delete outlasts whoever may still be making it", async () => {
+    want(A);
+    await world.converge(1); // recorded, while another enforcer's create waits for EC2's grant
+    world.blocks.delete(A);
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0 });
+    world.now += 55_000;
+    await world.converge();
+    world.remember();
+    world.acl.ingress.set(1, { cidr: A, kind: "deny", isPersons: false });
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([]);
+    world.now += 60_000 + SETTLE;
+    await world.converge();
+    expect(world.slots()).toEqual({});
+  });
+
   test("is written before EC2 is asked: a second writer asks EC2 for nothing", async () => {
     want(A);
     const { read } = world.table.states;

@@ -53,6 +53,9 @@ type Call = Pick<Change, "kind" | "ruleNumber"> & {
   readonly cidr: string | null;
 };
 
+/** The enforcer's timeout. */
+const FUNCTION_LIFE = 60_000;
+
 /** A converge that is killed stops here: its promise never settles. */
 const never = () => new Promise<never>(() => {});
 
@@ -94,12 +97,14 @@ export class World {
   callMs = 0;
   /** What a person does once the next converge has made its plan, before its first call. */
   meanwhile: (() => void) | undefined;
+  /** The call that a converge was killed in: it may still take effect, if nobody has had a hand in. */
+  underWay: (Call & { readonly since: number }) | undefined;
   /** What EC2 answers to a call instead of doing it. */
   refuse: (call: Call) => Error | undefined = () => undefined;
   /** What DescribeNetworkAcls fails with. */
   describeFailure: Error | undefined;
   hasCrashed = false;
-  /** When a person last changed one of our entries. */
+  /** When one of our entries was last changed by another than a converge. */
   driftedAt = Number.NEGATIVE_INFINITY;
   private hadProtected = false;
   private past: { at: number; shown: Shown }[] = [];
@@ -202,8 +207,20 @@ export class World {
     this.acl.ingress.set(number, entry);
   }
 
+  /** A create of a converge that was not killed, but slow, beside those that came after it. */
+  land(): void {
+    const { since = 0, kind, direction = "ingress", ruleNumber = 0, cidr } = this.underWay ?? {};
+    this.underWay = undefined;
+    if (kind !== "create" || !cidr || this.now - since > FUNCTION_LIFE) return;
+    if (this.acl[direction].has(ruleNumber) || this.countBy(direction, cidr) >= this.quota) return;
+    this.remember();
+    this.driftedAt = this.now;
+    this.acl[direction].set(ruleNumber, { cidr, kind: "deny", isPersons: false });
+  }
+
   /**
-   * Runs converge; killed after that many steps, where a step is a write to the table or to EC2.
+   * Runs converge; killed after that many steps, where a step is a write to the table or to EC2. After
+   * half a step more, the next one is under way.
    * @returns undefined where it was killed
    */
   async converge(
@@ -356,7 +373,12 @@ export class World {
     const send = async (command: AclCommand) =>
       command instanceof DescribeNetworkAclsCommand
         ? this.describe()
-        : this.step(() => this.change(command));
+        : this.step(
+            () => this.change(command),
+            () => {
+              this.underWay = { ...callOf(command), since: this.now };
+            },
+          );
     return {
       ...createNetworkAcl({ send } as unknown as EC2Client, ACL_ID),
       vpcCidrs: async () => {
@@ -511,8 +533,12 @@ export class World {
     return { ingress: entriesOf("ingress"), egress: entriesOf("egress") };
   }
 
-  private async step<T>(effect: () => T | Promise<T>): Promise<T> {
-    if (this.stepsToCrash-- <= 0) return this.die();
+  private async step<T>(effect: () => T | Promise<T>, onKilled = () => {}): Promise<T> {
+    if (this.stepsToCrash < 1) {
+      onKilled();
+      return this.die();
+    }
+    this.stepsToCrash--;
     const result = effect();
     // Killed after the effect took place, before the answer came back.
     return this.stepsToCrash <= 0 ? this.die() : result;

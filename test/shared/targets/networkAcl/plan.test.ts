@@ -2,7 +2,12 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { overlaps } from "../../../../shared/domain/cidr.ts";
 import { protect } from "../../../../shared/domain/neverBlock.ts";
-import { type PlanInput, plan, SETTLE } from "../../../../shared/targets/networkAcl/plan.ts";
+import {
+  type PlanInput,
+  plan,
+  REMEMBER,
+  SETTLE,
+} from "../../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
   ceilingOf,
@@ -466,11 +471,27 @@ describe("what EC2 shows lags behind what it has confirmed", () => {
     });
   });
 
-  test("a number is forgotten once it has been shown empty", () => {
-    expect(planned({ slots: { 1: left(A) } })).toEqual({
+  test("a number that is shown empty is remembered as long as a call on it may be under way", () => {
+    const slots = { 1: left(A) };
+    const leftAt = NOW - SETTLE;
+    expect(planned({ slots, now: leftAt + REMEMBER - 1 })).toEqual({
+      slots,
+      changes: [],
+      ...NOTHING,
+    });
+    expect(planned({ slots, now: leftAt + REMEMBER })).toEqual({
       slots: {},
       changes: [],
       ...NOTHING,
+    });
+  });
+
+  test("so is what was at a number before its entry", () => {
+    const slots = { 1: { ...unconfirmed(A, B), confirmedAt: NOW - REMEMBER + 1 } };
+    const change = { wanted: wants(A), slots, actual: [deny(1, A)] };
+    expect(planned(change).slots).toEqual(slots);
+    expect(planned({ ...change, now: NOW + 1 }).slots).toEqual({
+      1: { cidr: cidrOf(A), confirmedAt: NOW - REMEMBER + 1 },
     });
   });
 
