@@ -5,6 +5,7 @@ import {
   QuotaError,
   RefusedError,
   StaleReadError,
+  TakenError,
   type Target,
   type TargetChange,
   TargetMissingError,
@@ -74,6 +75,10 @@ export async function apply<Change extends TargetChange, Actual>(
         if (error instanceof ThrottledError || error instanceof StaleReadError) {
           isInterrupted = true;
           log.warn("The target takes no change now", { ...line, error });
+        } else if (error instanceof TakenError) {
+          isInterrupted = true;
+          notDone.push(change);
+          log.warn("A person has taken the place meanwhile", { ...line, error });
         } else if (error instanceof QuotaError) {
           if (change.quota !== undefined) quotasMet.add(change.quota);
           notDone.push(change);

@@ -27,6 +27,11 @@ export class StaleReadError extends Error {
   override readonly name = "StaleReadError";
 }
 
+/** A person has taken the place of the change since the target was read: it has certainly not been done. */
+export class TakenError extends Error {
+  override readonly name = "TakenError";
+}
+
 /** The target's own quota is used up. */
 export class QuotaError extends Error {
   override readonly name = "QuotaError";
@@ -97,7 +102,7 @@ export type TargetPlan<Record, Change> = {
 export type Applied<Change> = {
   /** Confirmed by AWS. */
   readonly done: readonly Change[];
-  /** Certainly not done: not tried, or refused. */
+  /** Certainly not done: not tried, refused, or its place was taken. */
   readonly notDone: readonly Change[];
   /** The quotas that were met. */
   readonly quotasMet: ReadonlySet<string>;
@@ -147,7 +152,7 @@ export type Target<Record, Actual, Change extends TargetChange> = {
   plan(input: PlanInput<Record, Actual>): TargetPlan<Record, Change>;
   /**
    * Makes one idempotent call: what is already done counts as done.
-   * @throws TargetMissingError, ThrottledError, StaleReadError, QuotaError, RefusedError
+   * @throws TargetMissingError, ThrottledError, StaleReadError, TakenError, QuotaError, RefusedError
    */
   apply(change: Change, actual: Actual): Promise<void>;
   /** The record once the changes have been tried. */

@@ -9,7 +9,13 @@ import {
   ReplaceNetworkAclEntryCommand,
 } from "@aws-sdk/client-ec2";
 import { type Cidr, parseCidr } from "../../domain/cidr.ts";
-import { QuotaError, RefusedError, TargetMissingError, ThrottledError } from "../target.ts";
+import {
+  QuotaError,
+  RefusedError,
+  TakenError,
+  TargetMissingError,
+  ThrottledError,
+} from "../target.ts";
 import type { AclEntry, Direction } from "./rules.ts";
 import type { Change } from "./schedule.ts";
 
@@ -21,6 +27,11 @@ export type ShownAcl = {
   readonly subnets: number;
 };
 
+/** One EC2 call, and what an entry of our own may deny at its number as long as it is not done. */
+export type EntryChange = Pick<Change, "kind" | "ruleNumber" | "cidr"> & {
+  readonly ours: readonly Cidr[];
+};
+
 export type NetworkAcl = {
   /** @throws TargetMissingError, ThrottledError, RefusedError */
   describe(): Promise<ShownAcl>;
@@ -28,9 +39,9 @@ export type NetworkAcl = {
   vpcCidrs(vpcId: string): Promise<string[]>;
   /**
    * Makes one idempotent EC2 call: what is already done counts as done.
-   * @throws TargetMissingError, QuotaError, ThrottledError, RefusedError
+   * @throws TargetMissingError, TakenError, QuotaError, ThrottledError, RefusedError
    */
-  apply(direction: Direction, change: Pick<Change, "kind" | "ruleNumber" | "cidr">): Promise<void>;
+  apply(direction: Direction, change: EntryChange): Promise<void>;
 };
 
 /** Protocol number -1: all protocols, all ports. */
@@ -42,8 +53,17 @@ const ALL_PROTOCOLS = "-1";
  * @see https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
  */
 export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
-  const create = (direction: Direction, ruleNumber: number, cidr: Cidr) =>
-    ec2.send(new CreateNetworkAclEntryCommand(denyAll(aclId, direction, ruleNumber, cidr)));
+  const create = (
+    direction: Direction,
+    ruleNumber: number,
+    cidr: Cidr,
+    ours: EntryChange["ours"],
+  ) =>
+    orElse(
+      "NetworkAclEntryAlreadyExists",
+      ec2.send(new CreateNetworkAclEntryCommand(denyAll(aclId, direction, ruleNumber, cidr))),
+      () => takeOver(direction, ruleNumber, cidr, ours),
+    );
   const replace = (direction: Direction, ruleNumber: number, cidr: Cidr) =>
     ec2.send(new ReplaceNetworkAclEntryCommand(denyAll(aclId, direction, ruleNumber, cidr)));
   const remove = (direction: Direction, ruleNumber: number) =>
@@ -55,16 +75,33 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
       }),
     );
 
-  return {
+  /** Where the plan saw nothing, something stands: ours, whose answer was lost, or a person's. */
+  async function takeOver(
+    direction: Direction,
+    ruleNumber: number,
+    cidr: Cidr,
+    ours: EntryChange["ours"],
+  ): Promise<void> {
+    const { entries } = await acl.describe();
+    const shown = entries[direction].find((entry) => entry.ruleNumber === ruleNumber);
+    // Whose it is only a later read can tell: until then it may be ours, and stays on record.
+    if (!shown) throw new Error(`EC2 does not show yet what stands at ${ruleNumber}.`);
+    const isShown = ({ text }: Cidr) => shown.kind === "deny" && shown.cidr.text === text;
+    if (isShown(cidr)) return;
+    if (!ours.some(isShown)) throw new TakenError(`A person has used the number ${ruleNumber}.`);
+    await replace(direction, ruleNumber, cidr);
+  }
+
+  const acl: NetworkAcl = {
     describe: () =>
       withNamedErrors(async () => {
         const { NetworkAcls } = await ec2.send(
           new DescribeNetworkAclsCommand({ NetworkAclIds: [aclId] }),
         );
-        const acl = NetworkAcls?.[0];
-        if (!acl?.VpcId) throw new TargetMissingError(`The network ACL ${aclId} does not exist.`);
+        const found = NetworkAcls?.[0];
+        if (!found?.VpcId) throw new TargetMissingError(`The network ACL ${aclId} does not exist.`);
         const entries: Record<Direction, AclEntry[]> = { ingress: [], egress: [] };
-        for (const entry of acl.Entries ?? []) {
+        for (const entry of found.Entries ?? []) {
           const cidr = entry.CidrBlock ?? entry.Ipv6CidrBlock;
           if (entry.RuleNumber === undefined || cidr === undefined) continue;
           entries[entry.Egress ? "egress" : "ingress"].push({
@@ -73,7 +110,7 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
             kind: kindOf(entry),
           });
         }
-        return { vpcId: acl.VpcId, entries, subnets: acl.Associations?.length ?? 0 };
+        return { vpcId: found.VpcId, entries, subnets: found.Associations?.length ?? 0 };
       }),
 
     vpcCidrs: (vpcId) =>
@@ -88,23 +125,22 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
         );
       }),
 
-    apply: (direction, { kind, ruleNumber, cidr }) =>
+    apply: (direction, { kind, ruleNumber, cidr, ours }) =>
       withNamedErrors(async () => {
         if (cidr === null) {
           await orElse("InvalidNetworkAclEntry.NotFound", remove(direction, ruleNumber), () => {});
         } else if (kind === "create") {
-          await orElse("NetworkAclEntryAlreadyExists", create(direction, ruleNumber, cidr), () =>
-            replace(direction, ruleNumber, cidr),
-          );
+          await create(direction, ruleNumber, cidr, ours);
         } else {
           await orElse(
             "InvalidNetworkAclEntry.NotFound",
             replace(direction, ruleNumber, cidr),
-            () => create(direction, ruleNumber, cidr),
+            () => create(direction, ruleNumber, cidr, ours),
           );
         }
       }),
   };
+  return acl;
 }
 
 function kindOf({ RuleAction, Protocol }: NetworkAclEntry): AclEntry["kind"] {

@@ -1,7 +1,10 @@
 import { type Cidr, contains, type Family, overlaps } from "../../domain/cidr.ts";
 import type { EpochMillis } from "../../domain/time.ts";
-import { inTurn, type Slot, type Slots } from "./rules.ts";
+import { inTurn, mayDeny, type Slot, type Slots } from "./rules.ts";
 import type { Change } from "./schedule.ts";
+
+/** Unconfirmed calls on one number that are remembered at most: the record has bounds. */
+const MAX_WAS = 10;
 
 /** One of our numbers, with what we believe stands there. */
 export type Owned = {
@@ -177,17 +180,26 @@ function makeRoom(limit: number, placing: Placing, layout: Layout): number | und
 function slotsOf({ owned, now }: Placing, layout: Layout): Slots {
   const slots: Record<number, Slot> = {};
   for (const [number, range] of layout.rangeAt) {
-    const confirmedAt = layout.owned.get(number)?.slot.confirmedAt ?? now;
-    slots[number] = layout.kept.has(range.text) ? { cidr: range, confirmedAt } : { cidr: range };
+    const one = layout.owned.get(number);
+    const isKept = layout.kept.has(range.text);
+    slots[number] = isKept ? { confirmedAt: now, ...one?.slot, cidr: range } : asked(range, one);
   }
   for (const one of owned) {
     if (layout.rangeAt.has(one.ruleNumber)) continue;
-    if (mustBeDeleted(one)) slots[one.ruleNumber] = { cidr: null };
-    // Empty numbers stay on record until EC2's reads have caught up.
+    if (mustBeDeleted(one)) slots[one.ruleNumber] = asked(null, one);
+    // Empty numbers stay on record until nothing of ours can turn up there any more.
     else if (one.slot.cidr === null) slots[one.ruleNumber] = one.slot;
     // If a person deleted our entry, the number is given up.
   }
   return slots;
+}
+
+/** A number at which EC2 is about to be asked for something. */
+function asked(cidr: Cidr | null, one: Owned | undefined): Slot {
+  const before = [...(one?.there ? [one.there] : []), ...mayDeny(one?.slot)];
+  const byText = new Map(before.map((range) => [range.text, range]));
+  if (cidr) byText.delete(cidr.text);
+  return { cidr, was: [...byText.values()].slice(0, MAX_WAS) };
 }
 
 /** Whether something is there, or may be. */

@@ -8,6 +8,7 @@ import {
   type AclEntry,
   ceilingOf,
   inTurn,
+  isOurs,
   type NumberRange,
   type Slot,
   type Slots,
@@ -27,12 +28,14 @@ import { type Change, schedule } from "./schedule.ts";
 //                                                 allow that overlaps it    or waits, shadowed
 //   ours                     —                    no plain deny             a person took the number:
 //                                                                           the slot is given up
+//   ours, not confirmed or   —                    a deny that we never      a person took the number
+//   left                                          asked for there
 //   free                     a range without slot nothing                   create, below every allow
 //                                                                           that overlaps it
 //   not ours                 —                    anything                  left alone, reported
 //   outside our range        —                    an allow                  ranges go below it
 //
-// A number is ours from before we ask EC2 for an entry until EC2 has shown it gone: `slots` is written to
+// A number is ours from before we ask EC2 for an entry until that is gone for good: `slots` is written to
 // the table before the changes are applied. Hence an entry that we have no record of is a person's, and is
 // never touched, even if it is a plain deny.
 
@@ -75,6 +78,13 @@ export type Plan = {
  * @see https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
  */
 export const SETTLE: Millis = 5_000;
+
+/**
+ * How long we remember a number that we have left, and what stood there. If two enforcers run, a call of
+ * one may wait for EC2 to grant it while the other finds nothing to delete. No call outlives its function,
+ * whose timeout is a minute; after that EC2 shows what it did.
+ */
+export const REMEMBER: Millis = 60_000 + SETTLE;
 
 /**
  * Plans the changes of one direction. Pure and total. Its laws are the properties in
@@ -137,14 +147,15 @@ function ownedNumbers({ slots, actual, now }: PlanInput): Map<number, Owned> {
   for (const [key, slot] of Object.entries(slots)) {
     const ruleNumber = Number(key);
     const entry = shown.get(ruleNumber);
-    if (entry && entry.kind !== "deny") continue; // a person took the number
+    // A person took the number.
+    if (entry && (entry.kind !== "deny" || !isOurs(slot, entry.cidr))) continue;
     const one = ownedNumber(ruleNumber, slot, entry?.cidr ?? null, now);
     if (one) owned.set(ruleNumber, one);
   }
   return owned;
 }
 
-/** Undefined for a number whose entry is gone and shown to be gone. */
+/** Undefined for a number whose entry is gone, is shown to be gone, and cannot come any more. */
 function ownedNumber(
   ruleNumber: number,
   slot: Slot,
@@ -153,12 +164,14 @@ function ownedNumber(
 ): Owned | undefined {
   const isConfirmed = slot.confirmedAt !== undefined;
   const isSettled = isConfirmed && now - slot.confirmedAt >= SETTLE;
+  const isOver = isConfirmed && now - slot.confirmedAt >= REMEMBER;
   const there = isConfirmed && !isSettled ? slot.cidr : shown;
   const isAsRecorded = there?.text === slot.cidr?.text;
-  if (isSettled && slot.cidr === null && there === null) return undefined;
+  if (isOver && slot.cidr === null && there === null) return undefined;
+  const { was, ...latest } = slot;
   return {
     ruleNumber,
-    slot,
+    slot: isOver && slot.cidr ? latest : slot,
     there,
     isUncertain: !isConfirmed && !isAsRecorded,
     drifted: isSettled && !isAsRecorded,

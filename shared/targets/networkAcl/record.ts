@@ -15,7 +15,11 @@ const empty: AclRecord = { slots: { ingress: {}, egress: {} }, learntLimits: {} 
 
 const slots = v.record(
   v.pipe(v.string(), v.transform(Number)),
-  v.object({ cidr: v.nullable(cidr), confirmedAt: v.exactOptional(v.number()) }),
+  v.object({
+    cidr: v.nullable(cidr),
+    confirmedAt: v.exactOptional(v.number()),
+    was: v.exactOptional(v.array(cidr)),
+  }),
 );
 
 const schema: v.GenericSchema<unknown, AclRecord> = v.object({
@@ -31,9 +35,13 @@ const schema: v.GenericSchema<unknown, AclRecord> = v.object({
 function stored({ slots, learntLimits }: AclRecord): object {
   const storedSlots = (list: Slots) =>
     Object.fromEntries(
-      Object.entries(list).map(([number, slot]) => [
+      Object.entries(list).map(([number, { cidr, was, ...rest }]) => [
         number,
-        { ...slot, cidr: slot.cidr?.text ?? null },
+        {
+          ...rest,
+          cidr: cidr?.text ?? null,
+          ...(was && { was: was.map(({ text }) => text) }),
+        },
       ]),
     );
   return {

@@ -22,10 +22,32 @@ export type Slot = {
   readonly cidr: Cidr | null;
   /** When EC2 confirmed it; absent until then. */
   readonly confirmedAt?: EpochMillis;
+  /**
+   * What our entry denied there before, or may have, the latest first: it may be shown still, or again.
+   * Absent where that is over, and where it is not known.
+   */
+  readonly was?: readonly Cidr[];
 };
 
 /** Our rule numbers in one direction, by number. */
 export type Slots = Readonly<Record<number, Slot>>;
+
+/** What our entry at the number may deny, the latest first; nothing where the number is not ours. */
+export const mayDeny = (slot: Slot | undefined): readonly Cidr[] =>
+  slot ? [...(slot.cidr ? [slot.cidr] : []), ...(slot.was ?? [])] : [];
+
+/**
+ * Whether a plain deny at a number of ours is our own. Where EC2 has confirmed an entry it is: whoever
+ * changes that is put right. Where the entry has left, or is not confirmed, only what we asked for there is;
+ * else a person has used the number meanwhile.
+ */
+export function isOurs(slot: Slot, shown: Cidr): boolean {
+  const isConfirmed = slot.confirmedAt !== undefined;
+  if (slot.cidr !== null && isConfirmed) return true;
+  // What was asked for is not known, as in records of before `was`: EC2 has not said that ours has left.
+  if (!slot.was && !isConfirmed) return true;
+  return mayDeny(slot).some(({ text }) => text === shown.text);
+}
 
 /**
  * The number of the first allow that overlaps the range; Infinity if there is none. Rules are tried lowest

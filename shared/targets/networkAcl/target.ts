@@ -9,6 +9,7 @@ import {
   ceilingOf,
   type Direction,
   inTurn,
+  mayDeny,
   type NumberRange,
   type Slot,
   type Slots,
@@ -31,6 +32,8 @@ export type NetworkAclSettings = {
 export type AclChange = TargetChange &
   Omit<Change, "needs"> & {
     readonly direction: Direction;
+    /** What an entry of our own may deny at the number before the call, by the record. */
+    readonly ours: readonly Cidr[];
     /** The range recorded at the number was there, and no earlier allow let it in. */
     readonly wasDenied: boolean;
   };
@@ -112,7 +115,7 @@ export function createNetworkAclTarget(
     assumeConfirmed(record, actual, confirmedAt) {
       const assumed = (slots: Slots) =>
         Object.fromEntries(
-          Object.entries(slots).map(([number, slot]) => [number, { ...slot, confirmedAt }]),
+          Object.entries(slots).map(([number, { cidr }]) => [number, { cidr, confirmedAt }]),
         );
       const { ingress, egress } = record.slots;
       const slots = { ingress: assumed(ingress), egress: assumed(egress) };
@@ -146,6 +149,7 @@ function changesOf(
   return changes.map(({ needs, ...change }) => ({
     ...change,
     direction,
+    ours: mayDeny(slots[change.ruleNumber]),
     wasDenied: wasDenied({ needs, ...change }),
     key: keyOf(change.ruleNumber),
     needs: needs.map(keyOf),
@@ -171,11 +175,12 @@ function settleSlots(
     egress: { ...planned.egress },
   };
   for (const { direction, ruleNumber, cidr } of done) {
-    slots[direction][ruleNumber] = { cidr, confirmedAt: now };
+    slots[direction][ruleNumber] = { ...slots[direction][ruleNumber], cidr, confirmedAt: now };
   }
   for (const { direction, ruleNumber, wasDenied } of notDone) {
     const slot = before[direction][ruleNumber];
-    if (slot?.cidr && !wasDenied) slots[direction][ruleNumber] = { cidr: slot.cidr };
+    const hasChanged = slot?.cidr && slot.confirmedAt !== undefined && !wasDenied;
+    if (hasChanged) slots[direction][ruleNumber] = { cidr: slot.cidr };
     else if (slot) slots[direction][ruleNumber] = slot;
     else delete slots[direction][ruleNumber];
   }

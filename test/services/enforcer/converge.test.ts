@@ -73,7 +73,7 @@ describe("throttling", () => {
     want(A, B, C, D, E);
     throttle(3, 30);
     expect(await world.converge()).toMatchObject({ applied: 0, left: 5, enforced: 0 });
-    expect(world.slots()).toEqual({ 1: { cidr: A } });
+    expect(world.slots()).toMatchObject({ 1: { cidr: A } });
     expect(await world.converge()).toMatchObject({ applied: 5, left: 0 });
     expect(called()).toEqual([A, B, C, D, E].map((cidr) => `create ${cidr}`));
   });
@@ -217,7 +217,7 @@ describe("a target that only a person can mend", () => {
     refuse(gone, (cidr) => cidr === B);
     expect(await world.converge()).toMatchObject({ applied: 1, left: 2, problem: "missing" });
     expect(called()).toEqual([`create ${A}`]);
-    expect(world.slots()).toEqual({ 1: { cidr: A, confirmedAt: world.now } });
+    expect(world.slots()).toEqual({ 1: { cidr: A, confirmedAt: world.now, was: [] } });
     expect(world.state.problem).toBe("missing");
   });
 
@@ -281,11 +281,12 @@ describe("a change that EC2 refuses", () => {
     world.limit = 2;
     want(A, B);
     await world.converge();
+    world.now += SETTLE;
+    await world.converge();
     const before = world.slots();
     world.blocks.delete(A);
     want(C);
     wantWith(V6, 1);
-    world.now += SETTLE;
     refuse(refusal, (cidr) => cidr === C || cidr === V6);
     expect(await world.converge()).toMatchObject({ applied: 0, left: 2, refused: 2, enforced: 2 });
     expect(world.slots()).toEqual(before);
@@ -348,7 +349,10 @@ describe("a change that EC2 refuses", () => {
     want(A, B);
     refuse(new Error("socket hang up"), (cidr) => cidr === A);
     expect(await world.converge()).toMatchObject({ applied: 1, left: 1, refused: 0 });
-    expect(world.slots()).toEqual({ 1: { cidr: A }, 2: { cidr: B, confirmedAt: world.now } });
+    expect(world.slots()).toEqual({
+      1: { cidr: A, was: [] },
+      2: { cidr: B, was: [], confirmedAt: world.now },
+    });
     expect(world.state).toMatchObject({ refused: {}, problem: null });
   });
 });
@@ -479,6 +483,114 @@ describe("a person's allow", () => {
     expect(await world.converge()).toMatchObject({ enforced: 2, shadowed: 1 });
     expect(world.denied("ingress")).toEqual([A, B]);
     expect(world.denied("egress")).toEqual([B]);
+  });
+});
+
+test("a deny that a person puts where ours has just left is the person's, however long we look", async () => {
+  want(A, B);
+  await world.converge();
+  world.blocks.delete(A);
+  await world.converge();
+  world.acl.ingress.set(1, { cidr: E, kind: "deny", isPersons: true });
+  want(C);
+  for (let i = 0; i < 15; i++) {
+    world.now += SETTLE;
+    expect(await world.converge()).toMatchObject({ enforced: 2, foreign: 1, drifted: 0 });
+  }
+  expect(world.acl.ingress.get(1)).toMatchObject({ cidr: E });
+  expect(world.denied()).toEqual([B, C]);
+});
+
+describe("a person who takes a number between the plan and its call", () => {
+  const persons = (kind: "allow" | "deny", cidr = E) => ({ cidr, kind, isPersons: true }) as const;
+  const meanwhile = (entry: ReturnType<typeof persons>) => {
+    world.meanwhile = () => void world.acl.ingress.set(1, entry);
+  };
+
+  test.each([persons("allow"), persons("deny"), persons("allow", A)])(
+    "keeps it, %j: the same converge works around it",
+    async (entry) => {
+      want(A, B);
+      meanwhile(entry);
+      const shadowed = entry.kind === "allow" && entry.cidr === A ? 1 : 0;
+      const enforced = 2 - shadowed;
+      expect(await world.converge()).toMatchObject({
+        applied: enforced,
+        left: 0,
+        enforced,
+        shadowed,
+      });
+      expect(world.acl.ingress.get(1)).toEqual(entry);
+      expect(world.ownedNumbers()).not.toContain(1);
+      expect(world.broken).toEqual([]);
+    },
+  );
+
+  test("keeps it though our own entry has just left that number", async () => {
+    want(A, B);
+    await world.converge();
+    world.blocks.delete(A);
+    await world.converge();
+    want(C);
+    meanwhile(persons("allow"));
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 2 });
+    expect(world.acl.ingress.get(1)).toEqual(persons("allow"));
+    expect(world.broken).toEqual([]);
+  });
+
+  test("keeps it though EC2 does not show it yet: the number is not tried again before it does", async () => {
+    world.lagMs = SETTLE - 1;
+    want(A, B);
+    world.meanwhile = () => {
+      world.remember();
+      world.acl.ingress.set(1, persons("deny"));
+    };
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 1, enforced: 1 });
+    world.now += 10_000;
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 2 });
+    expect(world.acl.ingress.get(1)).toEqual(persons("deny"));
+    expect(world.broken).toEqual([]);
+  });
+});
+
+describe("a create of ours whose answer is lost", () => {
+  beforeEach(() => {
+    want(A);
+    // The SDK asks again, and is told that the number is taken.
+    world.meanwhile = () => {
+      world.remember();
+      world.acl.ingress.set(1, { cidr: A, kind: "deny", isPersons: false });
+    };
+  });
+
+  test("is done", async () => {
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 1 });
+    expect(world.calls).toEqual([]);
+    expect(world.denied()).toEqual([A]);
+  });
+
+  test("stays on record though EC2 does not show it yet: it leaves with its block", async () => {
+    world.lagMs = SETTLE - 1;
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 1, enforced: 0 });
+    expect(world.denied()).toEqual([A]);
+    world.blocks.delete(A);
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([]);
+  });
+
+  test("makes way for what is wanted by then", async () => {
+    world.lagMs = SETTLE - 1;
+    await world.converge();
+    world.lagMs = 0;
+    world.blocks.delete(A);
+    want(B);
+    const shown = world.acl.ingress.get(1);
+    world.acl.ingress.delete(1);
+    world.meanwhile = () => void (shown && world.acl.ingress.set(1, shown));
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0, enforced: 1 });
+    expect(called()).toEqual([`replace ${B}`]);
+    expect(world.denied()).toEqual([B]);
   });
 });
 
@@ -817,6 +929,23 @@ test("a list without end of protected blocks is not read to its end", async () =
 });
 
 describe("the record", () => {
+  test("of an entry that was not there to delete outlasts whoever may still be making it", async () => {
+    want(A);
+    await world.converge(1); // recorded, while another enforcer's create waits for EC2's grant
+    world.blocks.delete(A);
+    expect(await world.converge()).toMatchObject({ applied: 1, left: 0 });
+    world.now += 55_000;
+    await world.converge();
+    world.remember();
+    world.acl.ingress.set(1, { cidr: A, kind: "deny", isPersons: false });
+    world.now += SETTLE;
+    await world.converge();
+    expect(world.denied()).toEqual([]);
+    world.now += 60_000 + SETTLE;
+    await world.converge();
+    expect(world.slots()).toEqual({});
+  });
+
   test("is written before EC2 is asked: a second writer asks EC2 for nothing", async () => {
     want(A);
     const { read } = world.table.states;

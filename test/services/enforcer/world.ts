@@ -1,3 +1,11 @@
+import {
+  type CreateNetworkAclEntryCommand,
+  DeleteNetworkAclEntryCommand,
+  DescribeNetworkAclsCommand,
+  type EC2Client,
+  EC2ServiceException,
+  ReplaceNetworkAclEntryCommand,
+} from "@aws-sdk/client-ec2";
 import fc from "fast-check";
 import type { Converged, Enforcer } from "../../../services/enforcer/converge.ts";
 import { convergenceOf, createConvergeAll } from "../../../services/enforcer/convergeAll.ts";
@@ -7,12 +15,15 @@ import { applyReport, type Block, type Report } from "../../../shared/domain/blo
 import { type Cidr, contains, overlaps } from "../../../shared/domain/cidr.ts";
 import { type NeverBlock, protect } from "../../../shared/domain/neverBlock.ts";
 import { isExpired } from "../../../shared/domain/time.ts";
-import type { NetworkAcl } from "../../../shared/targets/networkAcl/ec2.ts";
+import { createNetworkAcl, type NetworkAcl } from "../../../shared/targets/networkAcl/ec2.ts";
 import { SETTLE } from "../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
   ceilingOf,
+  DIRECTIONS,
   type Direction,
+  mayDeny,
+  type Slot,
   type Slots,
 } from "../../../shared/targets/networkAcl/rules.ts";
 import type { Change } from "../../../shared/targets/networkAcl/schedule.ts";
@@ -33,12 +44,17 @@ type Entry = {
   cidr: string;
   kind: AclEntry["kind"];
   isPersons: boolean;
+  /** Ours, which a person made another: theirs as soon as the number is off the record. */
+  isChanged?: boolean;
 };
 type Shown = Record<Direction, AclEntry[]>;
 type Call = Pick<Change, "kind" | "ruleNumber"> & {
   readonly direction: Direction;
   readonly cidr: string | null;
 };
+
+/** The enforcer's timeout. */
+const FUNCTION_LIFE = 60_000;
 
 /** A converge that is killed stops here: its promise never settles. */
 const never = () => new Promise<never>(() => {});
@@ -79,12 +95,16 @@ export class World {
   lagMs = 0;
   /** So long does an EC2 call take. */
   callMs = 0;
+  /** What a person does once the next converge has made its plan, before its first call. */
+  meanwhile: (() => void) | undefined;
+  /** The call that a converge was killed in: it may still take effect, if nobody has had a hand in. */
+  underWay: (Call & { readonly since: number }) | undefined;
   /** What EC2 answers to a call instead of doing it. */
   refuse: (call: Call) => Error | undefined = () => undefined;
   /** What DescribeNetworkAcls fails with. */
   describeFailure: Error | undefined;
   hasCrashed = false;
-  /** When a person last changed one of our entries. */
+  /** When one of our entries was last changed by another than a converge. */
   driftedAt = Number.NEGATIVE_INFINITY;
   private hadProtected = false;
   private past: { at: number; shown: Shown }[] = [];
@@ -101,6 +121,10 @@ export class World {
   private stepsToCrash = Number.POSITIVE_INFINITY;
   private crash: () => void = () => {};
   private before = new Set<string>();
+  /** The numbers on record when converge began. */
+  private slotsBefore: Slots = {};
+  /** A person put an entry there while it ran. */
+  private wasDisturbed = false;
   /** The allows that the plan in force was made with. */
   private knownAllows: Record<Direction, AclEntry[]> = { ingress: [], egress: [] };
   /** Addresses that were denied when converge began, and for a while were not. */
@@ -145,7 +169,10 @@ export class World {
 
   /** Our entries: what we remember as ours and what is a plain deny. */
   ours(direction: Direction = "ingress"): [number, Entry][] {
-    return [...this.acl[direction]].filter(([, entry]) => !entry.isPersons);
+    const isOnRecord = (number: number) => this.slots(direction)[number] !== undefined;
+    return [...this.acl[direction]].filter(
+      ([number, { isPersons, isChanged }]) => !isPersons && (!isChanged || isOnRecord(number)),
+    );
   }
 
   ownedNumbers(): number[] {
@@ -153,7 +180,47 @@ export class World {
   }
 
   /**
-   * Runs converge; killed after that many steps, where a step is a write to the table or to EC2.
+   * Whether a deny that a person puts there is to be told from ours: the number is free, or we have left it
+   * or are about to, and it was never this that stood there.
+   */
+  isOpenTo(number: number, cidr: string): boolean {
+    if (this.acl.ingress.has(number)) return false;
+    const slot = this.slots()[number];
+    if (!slot) return true;
+    // Where EC2 still shows ours, nobody can see that another's stands there.
+    return this.lagMs === 0 && slot.cidr === null && !textsOf(slot).includes(cidr);
+  }
+
+  /**
+   * A person puts an entry at a number that is not in use by us, between a plan and its calls; not
+   * where the plan has a delete, which nobody can take back, nor what the plan puts there itself.
+   */
+  putBetween(number: number, entry: Entry): void {
+    const before = this.slotsBefore[number];
+    const planned = this.slots()[number];
+    const isDelete = planned?.cidr === null && planned.confirmedAt === undefined;
+    if (this.acl.ingress.has(number) || (before?.cidr && before.confirmedAt) || isDelete) return;
+    if (this.lagMs > 0 && before) return; // nobody can see it, as above
+    if (textsOf(planned).includes(entry.cidr) || textsOf(before).includes(entry.cidr)) return;
+    this.remember();
+    this.wasDisturbed = true;
+    this.acl.ingress.set(number, entry);
+  }
+
+  /** A create of a converge that was not killed, but slow, beside those that came after it. */
+  land(): void {
+    const { since = 0, kind, direction = "ingress", ruleNumber = 0, cidr } = this.underWay ?? {};
+    this.underWay = undefined;
+    if (kind !== "create" || !cidr || this.now - since > FUNCTION_LIFE) return;
+    if (this.acl[direction].has(ruleNumber) || this.countBy(direction, cidr) >= this.quota) return;
+    this.remember();
+    this.driftedAt = this.now;
+    this.acl[direction].set(ruleNumber, { cidr, kind: "deny", isPersons: false });
+  }
+
+  /**
+   * Runs converge; killed after that many steps, where a step is a write to the table or to EC2. After
+   * half a step more, the next one is under way.
    * @returns undefined where it was killed
    */
   async converge(
@@ -163,6 +230,8 @@ export class World {
     this.stepsToCrash = stepsToCrash;
     this.before = this.covered();
     this.uncovered.clear();
+    this.slotsBefore = this.slots();
+    this.wasDisturbed = false;
     const canMove = !this.hasPartialAllow() && !this.isFull();
     this.hadProtected = this.protectedAndCovered().size > 0;
     const callsBefore = this.calls.length;
@@ -172,9 +241,10 @@ export class World {
     });
     try {
       const converged = await Promise.race([crashed, this.convergeAll(this.now + timeMs)]);
-      if (converged && canMove) this.checkMoves();
+      if (converged && canMove && !this.wasDisturbed) this.checkMoves();
       return converged;
     } finally {
+      this.meanwhile = undefined;
       this.lastCalls = this.calls.length - callsBefore;
       const numbers = new Set([...was.keys(), ...this.acl.ingress.keys()]);
       this.changedNumbers = [...numbers].filter(
@@ -190,9 +260,11 @@ export class World {
     return this.converge();
   }
 
-  /** The addresses that our entries deny, and that no allow lets in before. */
+  /** The addresses that entries deny which were ours once, and that no allow lets in before. */
   covered(): Set<string> {
-    const denies = this.ours().map(([number, { cidr }]) => ({ number, range: cidrOf(cidr) }));
+    const denies = [...this.acl.ingress]
+      .filter(([, { isPersons }]) => !isPersons)
+      .map(([number, { cidr }]) => ({ number, range: cidrOf(cidr) }));
     const allows = this.allows();
     const letIn = (address: Cidr) =>
       allows.reduce(
@@ -296,41 +368,68 @@ export class World {
     };
   }
 
-  /** The ACL as EC2 has it. */
+  /** The adapter, over the ACL as this world has it. */
   networkAcl(): NetworkAcl {
+    const send = async (command: AclCommand) =>
+      command instanceof DescribeNetworkAclsCommand
+        ? this.describe()
+        : this.step(
+            () => this.change(command),
+            () => {
+              this.underWay = { ...callOf(command), since: this.now };
+            },
+          );
     return {
-      describe: async () => {
-        if (this.describeFailure) throw this.describeFailure;
-        const entries = this.shown();
-        this.knownAllows = { ingress: allowsIn(entries.ingress), egress: allowsIn(entries.egress) };
-        return { vpcId: "vpc-1", entries, subnets: this.subnets };
-      },
+      ...createNetworkAcl({ send } as unknown as EC2Client, ACL_ID),
       vpcCidrs: async () => {
         if (!this.vpcCidrs) throw new Error("unreadable");
         return [...this.vpcCidrs];
       },
-      apply: (direction, { kind, ruleNumber, cidr: range }) =>
-        this.step(() => {
-          const cidr = range?.text ?? null;
-          const refusal = this.refuse({ direction, kind, ruleNumber, cidr });
-          if (refusal) throw refusal;
-          const entries = this.acl[direction];
-          const there = entries.get(ruleNumber);
-          if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
-          const countBefore = this.countBy(direction, cidr ?? there?.cidr);
-          if (cidr && !there && countBefore >= this.quota) throw new QuotaError("quota");
-          this.calls.push({ direction, kind, ruleNumber, cidr });
-          this.remember();
-          this.now += this.callMs;
-          const protectedBefore = this.protectedAndCovered();
-          if (range && ruleNumber >= ceilingOf(range, this.knownAllows[direction])) {
-            this.broken.push(`${cidr} was put at ${ruleNumber}, behind an allow`);
-          }
-          if (cidr === null) entries.delete(ruleNumber);
-          else entries.set(ruleNumber, { cidr, kind: "deny", isPersons: false });
-          this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
-        }),
     };
+  }
+
+  private describe(): object {
+    if (this.describeFailure) throw this.describeFailure;
+    const shown = this.shown();
+    this.knownAllows = { ingress: allowsIn(shown.ingress), egress: allowsIn(shown.egress) };
+    const Entries = DIRECTIONS.flatMap((direction) =>
+      shown[direction].map(({ ruleNumber, cidr, kind }) => ({
+        RuleNumber: ruleNumber,
+        Egress: direction === "egress",
+        RuleAction: kind === "allow" ? "allow" : "deny",
+        Protocol: kind === "partial deny" ? "6" : "-1",
+        ...(cidr.family === 4 ? { CidrBlock: cidr.text } : { Ipv6CidrBlock: cidr.text }),
+      })),
+    );
+    const Associations = Array.from({ length: this.subnets }, () => ({}));
+    return { NetworkAcls: [{ VpcId: "vpc-1", Entries, Associations }] };
+  }
+
+  /** What EC2 does with a call that changes the ACL. */
+  private change(command: Exclude<AclCommand, DescribeNetworkAclsCommand>): object {
+    this.meanwhile?.();
+    this.meanwhile = undefined;
+    const { direction, kind, ruleNumber, cidr } = callOf(command);
+    const refusal = this.refuse({ direction, kind, ruleNumber, cidr });
+    if (refusal) throw refusal;
+    const entries = this.acl[direction];
+    const there = entries.get(ruleNumber);
+    if (kind === "create" && there) throw refusalOf("NetworkAclEntryAlreadyExists");
+    if (kind !== "create" && !there) throw refusalOf("InvalidNetworkAclEntry.NotFound");
+    if (there?.isPersons) this.broken.push(`touched a person's entry ${ruleNumber}`);
+    const countBefore = this.countBy(direction, cidr ?? there?.cidr);
+    if (cidr && !there && countBefore >= this.quota) throw new QuotaError("quota");
+    this.calls.push({ direction, kind, ruleNumber, cidr });
+    this.remember();
+    this.now += this.callMs;
+    const protectedBefore = this.protectedAndCovered();
+    if (cidr && ruleNumber >= ceilingOf(cidrOf(cidr), this.knownAllows[direction])) {
+      this.broken.push(`${cidr} was put at ${ruleNumber}, behind an allow`);
+    }
+    if (cidr === null) entries.delete(ruleNumber);
+    else entries.set(ruleNumber, { cidr, kind: "deny", isPersons: false });
+    this.checkLaws(direction, countBefore, protectedBefore, cidr ?? there?.cidr);
+    return {};
   }
 
   private checkLaws(
@@ -382,10 +481,21 @@ export class World {
     );
   }
 
-  /** Without room for one entry more, what must make room for the other family leaves a gap. */
+  /**
+   * Without room for one entry more, what must make room for the other family leaves a gap. Room is what
+   * no entry takes, nor may take that is on record.
+   */
   private isFull(): boolean {
     const limit = Math.min(this.limit, this.quota);
-    return UNIVERSES.some(({ text }) => this.countBy("ingress", text) >= limit);
+    const places = new Map(this.ours().map(([number, { cidr }]) => [number, cidr]));
+    for (const [number, slot] of Object.entries(this.slots())) {
+      const [first] = textsOf(slot);
+      if (first && !places.has(Number(number))) places.set(Number(number), first);
+    }
+    return [true, false].some(
+      (isSix) =>
+        [...places.values()].filter((cidr) => cidr.includes(":") === isSix).length >= limit,
+    );
   }
 
   private countBy(direction: Direction, cidr: string | undefined): number {
@@ -423,8 +533,12 @@ export class World {
     return { ingress: entriesOf("ingress"), egress: entriesOf("egress") };
   }
 
-  private async step<T>(effect: () => T | Promise<T>): Promise<T> {
-    if (this.stepsToCrash-- <= 0) return this.die();
+  private async step<T>(effect: () => T | Promise<T>, onKilled = () => {}): Promise<T> {
+    if (this.stepsToCrash < 1) {
+      onKilled();
+      return this.die();
+    }
+    this.stepsToCrash--;
     const result = effect();
     // Killed after the effect took place, before the answer came back.
     return this.stepsToCrash <= 0 ? this.die() : result;
@@ -437,6 +551,27 @@ export class World {
   }
 }
 
+type AclCommand =
+  | DescribeNetworkAclsCommand
+  | CreateNetworkAclEntryCommand
+  | ReplaceNetworkAclEntryCommand
+  | DeleteNetworkAclEntryCommand;
+
+function callOf(command: Exclude<AclCommand, DescribeNetworkAclsCommand>): Call {
+  const { Egress, RuleNumber } = command.input;
+  const at = {
+    direction: Egress ? ("egress" as const) : ("ingress" as const),
+    ruleNumber: RuleNumber as number,
+  };
+  if (command instanceof DeleteNetworkAclEntryCommand) return { ...at, kind: "delete", cidr: null };
+  const { CidrBlock, Ipv6CidrBlock } = command.input;
+  const kind = command instanceof ReplaceNetworkAclEntryCommand ? "replace" : "create";
+  return { ...at, kind, cidr: CidrBlock ?? Ipv6CidrBlock ?? null };
+}
+
+const refusalOf = (name: string) =>
+  new EC2ServiceException({ name, $fault: "client", $metadata: { httpStatusCode: 400 } });
+
 const allowsIn = (entries: readonly AclEntry[]) => entries.filter(({ kind }) => kind === "allow");
 
 /** Our rule numbers in the record of an ACL, as it is stored. */
@@ -444,6 +579,9 @@ export function slotsIn(record: unknown): Readonly<Record<Direction, Slots>> {
   const { slots } = (record ?? {}) as { slots?: Record<Direction, Slots> };
   return slots ?? { ingress: {}, egress: {} };
 }
+
+/** What may stand at a slot as it is stored: ranges by their texts. */
+const textsOf = (slot: Slot | undefined) => mayDeny(slot) as unknown as string[];
 
 export function protectAll(cidrs: readonly string[]): NeverBlock {
   return protect(cidrs.map((cidr) => [cidr, "test"]));

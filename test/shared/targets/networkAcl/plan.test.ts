@@ -2,7 +2,12 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { overlaps } from "../../../../shared/domain/cidr.ts";
 import { protect } from "../../../../shared/domain/neverBlock.ts";
-import { type PlanInput, plan, SETTLE } from "../../../../shared/targets/networkAcl/plan.ts";
+import {
+  type PlanInput,
+  plan,
+  REMEMBER,
+  SETTLE,
+} from "../../../../shared/targets/networkAcl/plan.ts";
 import {
   type AclEntry,
   ceilingOf,
@@ -33,15 +38,23 @@ const allow = (ruleNumber: number, cidr: string): AclEntry => ({
   cidr: cidrOf(cidr),
   kind: "allow",
 });
-/** Confirmed so long ago that what EC2 shows is believed. */
 const rangeOf = (cidr: string | null) => (cidr === null ? null : cidrOf(cidr));
-const settled = (cidr: string | null): Slot => ({ cidr: rangeOf(cidr), confirmedAt: NOW - SETTLE });
-/** Confirmed so lately that EC2 may not show it yet. */
-const fresh = (cidr: string | null): Slot => ({
+const slotOf = (cidr: string | null, was: string[]) => ({
   cidr: rangeOf(cidr),
+  was: was.map(cidrOf),
+});
+/** Confirmed so long ago that what EC2 shows is believed. */
+const settled = (cidr: string): Slot => ({ cidr: cidrOf(cidr), confirmedAt: NOW - SETTLE });
+/** Confirmed so lately that EC2 may not show it yet. */
+const fresh = (cidr: string): Slot => ({ cidr: cidrOf(cidr), confirmedAt: NOW - SETTLE + 1 });
+const unconfirmed = (cidr: string | null, ...was: string[]): Slot => slotOf(cidr, was);
+/** Emptied by us so long ago that what EC2 shows is believed. */
+const left = (...was: string[]): Slot => ({ ...slotOf(null, was), confirmedAt: NOW - SETTLE });
+/** Emptied so lately that EC2 may show it still. */
+const leaving = (...was: string[]): Slot => ({
+  ...slotOf(null, was),
   confirmedAt: NOW - SETTLE + 1,
 });
-const unconfirmed = (cidr: string | null): Slot => ({ cidr: rangeOf(cidr) });
 
 const inputOf = (change: Partial<PlanInput>): PlanInput => ({
   wanted: [],
@@ -112,7 +125,7 @@ describe("the table of cases", () => {
 
   test("ours, another range wanted: replace", () => {
     expect(planned({ wanted: wants(B), ...holding(A) })).toEqual({
-      slots: { 1: unconfirmed(B) },
+      slots: { 1: unconfirmed(B, A) },
       changes: [replace(1, A, B)],
       ...NOTHING,
     });
@@ -131,7 +144,7 @@ describe("the table of cases", () => {
 
   test("ours, nothing wanted: delete", () => {
     expect(planned(holding(A))).toEqual({
-      slots: { 1: unconfirmed(null) },
+      slots: { 1: unconfirmed(null, A) },
       changes: [remove(1, A)],
       ...NOTHING,
     });
@@ -297,13 +310,13 @@ describe("numbers", () => {
   });
 
   test("one that was freed lately is ours still, and is used before a new one", () => {
-    const slots = { 1: settled(A), 2: fresh(null) };
+    const slots = { 1: settled(A), 2: leaving(C) };
     const actual = [deny(1, A), deny(2, C)];
     expect(changesOf({ wanted: wants(A, B), slots, actual })).toEqual([create(2, B)]);
   });
 
   test("one may pass from one family to the other once it is empty", () => {
-    expect(changesOf({ wanted: wants(V6), slots: { 1: fresh(null) } })).toEqual([create(1, V6)]);
+    expect(changesOf({ wanted: wants(V6), slots: { 1: leaving(A) } })).toEqual([create(1, V6)]);
   });
 });
 
@@ -467,24 +480,40 @@ describe("what EC2 shows lags behind what it has confirmed", () => {
   });
 
   test("an entry that it still shows after its delete is believed to be gone", () => {
-    expect(planned({ slots: { 1: fresh(null) }, actual: [deny(1, A)] })).toEqual({
-      slots: { 1: fresh(null) },
+    expect(planned({ slots: { 1: leaving(A) }, actual: [deny(1, A)] })).toEqual({
+      slots: { 1: leaving(A) },
       changes: [],
       ...NOTHING,
     });
   });
 
-  test("a number is forgotten once it has been shown empty", () => {
-    expect(planned({ slots: { 1: settled(null) } })).toEqual({
+  test("a number that is shown empty is remembered as long as a call on it may be under way", () => {
+    const slots = { 1: left(A) };
+    const leftAt = NOW - SETTLE;
+    expect(planned({ slots, now: leftAt + REMEMBER - 1 })).toEqual({
+      slots,
+      changes: [],
+      ...NOTHING,
+    });
+    expect(planned({ slots, now: leftAt + REMEMBER })).toEqual({
       slots: {},
       changes: [],
       ...NOTHING,
     });
   });
 
+  test("so is what was at a number before its entry", () => {
+    const slots = { 1: { ...unconfirmed(A, B), confirmedAt: NOW - REMEMBER + 1 } };
+    const change = { wanted: wants(A), slots, actual: [deny(1, A)] };
+    expect(planned(change).slots).toEqual(slots);
+    expect(planned({ ...change, now: NOW + 1 }).slots).toEqual({
+      1: { cidr: cidrOf(A), confirmedAt: NOW - REMEMBER + 1 },
+    });
+  });
+
   test("five seconds later what it shows is the truth", () => {
     expect(changesOf({ wanted: wants(A), slots: { 1: settled(A) } })).toEqual([create(1, A)]);
-    const again = { slots: { 1: settled(null) }, actual: [deny(1, A)] };
+    const again = { slots: { 1: left(A) }, actual: [deny(1, A)] };
     expect(changesOf(again)).toEqual([remove(1, A)]);
   });
 });
@@ -493,7 +522,7 @@ describe("after a crash, what was recorded but not confirmed", () => {
   test("and is shown, is there: no call, and it counts as confirmed", () => {
     const slots = { 1: unconfirmed(A) };
     expect(planned({ wanted: wants(A), slots, actual: [deny(1, A)] })).toEqual({
-      slots: { 1: { cidr: cidrOf(A), confirmedAt: NOW } },
+      slots: { 1: { ...unconfirmed(A), confirmedAt: NOW } },
       changes: [],
       ...NOTHING,
     });
@@ -512,9 +541,57 @@ describe("after a crash, what was recorded but not confirmed", () => {
   });
 
   test("and was a delete, is deleted again where it is still shown", () => {
-    expect(changesOf({ slots: { 1: unconfirmed(null) }, actual: [deny(1, A)] })).toEqual([
+    expect(changesOf({ slots: { 1: unconfirmed(null, A) }, actual: [deny(1, A)] })).toEqual([
       remove(1, A),
     ]);
+  });
+
+  test("and is shown as it was before, by a read that lags or a replace that was lost, is still ours", () => {
+    const slots = { 1: unconfirmed(B, A) };
+    expect(changesOf({ wanted: wants(B), slots, actual: [deny(1, A)] })).toEqual([
+      replace(1, A, B),
+    ]);
+    expect(planned({ slots, actual: [deny(1, A)] })).toEqual({
+      slots: { 1: unconfirmed(null, A, B) },
+      changes: [remove(1, A)],
+      ...NOTHING,
+    });
+  });
+
+  test("is remembered within bounds, however often nothing is confirmed", () => {
+    const was = Array.from({ length: 10 }, (_, index) => `198.51.100.${index}/32`);
+    expect(planned({ slots: { 1: unconfirmed(A, ...was) } }).slots).toEqual({
+      1: unconfirmed(null, A, ...was.slice(0, -1)),
+    });
+  });
+});
+
+describe("a deny of a person", () => {
+  const persons = deny(1, C);
+
+  test.each<[string, Slot]>([
+    ["that we have just left", leaving(A, B)],
+    ["that we left", left(A, B)],
+    ["that we may have left", unconfirmed(null, A, B)],
+    ["at which we may have put another", unconfirmed(A, B)],
+    ["that we left, as it was recorded once", { cidr: null, confirmedAt: NOW - SETTLE }],
+  ])("at a number %s is the person's", (_what, slot) => {
+    const slots = { 1: slot };
+    const foreign = [persons];
+    const untouched = { changes: [], shadowed: [], foreign, drifted: [] };
+    expect(planned({ slots, actual: [persons] })).toEqual({ slots: {}, ...untouched });
+    expect(planned({ slots, actual: [persons], wanted: wants(B) })).toMatchObject({
+      slots: { 2: unconfirmed(B) },
+      changes: [create(2, B)],
+      foreign,
+    });
+  });
+
+  test("cannot be told from ours where it is not known what we asked for", () => {
+    expect(changesOf({ slots: { 1: { cidr: null } }, actual: [persons] })).toEqual([remove(1, C)]);
+    expect(
+      changesOf({ wanted: wants(A), slots: { 1: { cidr: cidrOf(A) } }, actual: [persons] }),
+    ).toEqual([replace(1, C, A)]);
   });
 });
 
@@ -524,6 +601,7 @@ describe("whatever it is given", () => {
   const slot = fc.record({
     cidr: fc.option(range),
     age: fc.option(fc.integer({ min: 0, max: 2 * SETTLE })),
+    was: fc.option(fc.array(range, { maxLength: 2 })),
   });
   const anyInput = fc
     .record({
@@ -545,9 +623,13 @@ describe("whatever it is given", () => {
         ...rest,
         wanted: wants(...wanted),
         slots: Object.fromEntries(
-          Object.entries(slots).map(([key, { cidr, age }]) => [
+          Object.entries(slots).map(([key, { cidr, age, was }]) => [
             key,
-            age === null ? unconfirmed(cidr) : { cidr: rangeOf(cidr), confirmedAt: NOW - age },
+            {
+              cidr: rangeOf(cidr),
+              ...(age !== null && { confirmedAt: NOW - age }),
+              ...(was && { was: was.map(cidrOf) }),
+            },
           ]),
         ),
         actual: actual.map(([ruleNumber, cidr, kind]) => ({
