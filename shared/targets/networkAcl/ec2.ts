@@ -82,7 +82,12 @@ export function createNetworkAcl(ec2: EC2Client, aclId: string): NetworkAcl {
     cidr: Cidr,
     ours: EntryChange["ours"],
   ): Promise<void> {
-    const { entries } = await acl.describe();
+    // A refusal of this read is none of the create, which may have been done.
+    const { entries } = await acl.describe().catch((cause) => {
+      throw cause instanceof RefusedError
+        ? new Error("EC2 does not show the ACL.", { cause })
+        : cause;
+    });
     const shown = entries[direction].find((entry) => entry.ruleNumber === ruleNumber);
     // Whose it is only a later read can tell: until then it may be ours, and stays on record.
     if (!shown) throw new Error(`EC2 does not show yet what stands at ${ruleNumber}.`);

@@ -579,6 +579,20 @@ describe("a create of ours whose answer is lost", () => {
     expect(world.denied()).toEqual([]);
   });
 
+  test("stays on record though EC2 then shows nothing of the ACL any more", async () => {
+    const { meanwhile } = world;
+    world.meanwhile = () => {
+      meanwhile?.();
+      world.describeFailure = refusalOf("UnauthorizedOperation");
+    };
+    expect(await world.converge()).toMatchObject({ applied: 0, left: 1, enforced: 0 });
+    world.describeFailure = undefined;
+    world.meanwhile = undefined;
+    world.blocks.delete(A);
+    await world.converge();
+    expect(world.denied()).toEqual([]);
+  });
+
   test("makes way for what is wanted by then", async () => {
     world.lagMs = SETTLE - 1;
     await world.converge();
