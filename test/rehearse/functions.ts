@@ -131,7 +131,13 @@ export async function runFunctions(
     const { lambda: own, log } = find(mapping.functionName);
     const queueUrl =
       Object.values(queues.queues).find(({ arn }) => arn === mapping.queueArn)?.url ?? "";
-    sources.push(startQueueSource({ sqs, queueUrl, region, mapping, invoke: own.invoke, log }));
+    sources.push(
+      startQueueSource({
+        ...{ sqs, queueUrl, region, mapping, invoke: own.invoke, log },
+        // While a message is under way, moto's long poll keeps the whole server busy.
+        isShortPolling: true,
+      }),
+    );
   }
   for (const mapping of model.streamMappings) {
     const { lambda: own, log } = find(mapping.functionName);

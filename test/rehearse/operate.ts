@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   CloudWatchClient,
   PutMetricAlarmCommand,
@@ -17,7 +19,13 @@ import type { Guarded } from "./targets.ts";
 // What an operator does with a stage that is deployed: smoke-test it, see what is wrong, drain it.
 
 const BLOCKED = ["203.0.113.10", "203.0.113.20", "203.0.113.30", "2001:db8::1"];
+const ACCEPTED_WITHIN_MS = 30_000;
 const ENTERED_WITHIN_MS = 90_000;
+const LOOK_EVERY_MS = 1_000;
+
+/** Of each log that a failure shows. */
+const LINES = 25;
+const LINE_LENGTH = 600;
 
 type Stage = {
   readonly name: string;
@@ -92,12 +100,25 @@ export async function operate(
     });
     await step("drained, its targets are what they were, byte for byte", async (found) => {
       const { out } = await checkout.portcullis("token", "new", "rehearsal", "--role", "operator");
-      const entered = await poll(async () => {
-        const isAccepted = await block(running.api, out.trim());
-        const described = isAccepted ? await guarded.described() : "";
-        return BLOCKED.every((ip) => described.includes(`"${ip}/`)) || undefined;
-      }, ENTERED_WITHIN_MS);
-      if (!entered) found.wrong.push("What is blocked has not come into the targets.");
+      // Gently: moto answers one call at a time, and the functions make do with half a second for each.
+      const accepted = await poll(
+        async () => (await block(running.api, out.trim())) || undefined,
+        ACCEPTED_WITHIN_MS,
+        LOOK_EVERY_MS,
+      );
+      if (!accepted) found.wrong.push("The new token's block was not accepted.");
+      const entered = await poll(
+        async () => {
+          const described = await guarded.described();
+          return BLOCKED.every((ip) => described.includes(`"${ip}/`)) || undefined;
+        },
+        ENTERED_WITHIN_MS,
+        LOOK_EVERY_MS,
+      );
+      if (!entered) {
+        const logs = ["blacklist", "worker", "enforcer"].map((one) => endOf(running.logDir, one));
+        found.wrong.push("What is blocked has not come into the targets.", ...logs);
+      }
       const drained = await checkout.portcullis("drain", "--timeout", "60s");
       if (drained.code !== 0) found.wrong.push(`It ended with ${drained.code}: ${drained.err}`);
       if ((await guarded.described()) !== targetsBefore)
@@ -121,6 +142,12 @@ type Report = {
 };
 
 const reportOf = ({ out }: Outcome): Report => (out === "" ? {} : JSON.parse(out));
+
+/** The last that a function has logged. */
+function endOf(logDir: string, name: string): string {
+  const lines = readFileSync(join(logDir, `${name}.log`), "utf8").split("\n");
+  return [`${name}:`, ...lines.slice(-LINES).map((line) => line.slice(0, LINE_LENGTH))].join("\n");
+}
 
 /** A new token is known within seconds: it is tried until then. */
 async function block(api: string, token: string): Promise<boolean> {

@@ -22,6 +22,8 @@ const REFRESH_EVERY_MS = 5_000;
 const THROTTLED_PAUSE_MS = 100;
 /** Short, because a killed runner's poll goes on at the engine and hides the messages that it receives. */
 const LONG_POLL_SECONDS = 2;
+/** Between two short polls that bring nothing. */
+const SHORT_POLL_EVERY_MS = 250;
 
 /**
  * Runs an SQS event source mapping.
@@ -40,8 +42,10 @@ export function startQueueSource(options: {
   mapping: QueueMapping;
   invoke: Invoke;
   log: Log;
+  /** For an engine that long-polls by trying again and again, and answers nothing else meanwhile. */
+  isShortPolling?: boolean;
 }): EventSource {
-  const { sqs, queueUrl, mapping, invoke, log } = options;
+  const { sqs, queueUrl, mapping, invoke, log, isShortPolling = false } = options;
   const stopping = new AbortController();
   const isFifo = mapping.queueArn.endsWith(".fifo");
   const underWay = new Map<unknown, Promise<void>>();
@@ -58,13 +62,15 @@ export function startQueueSource(options: {
           new ReceiveMessageCommand({
             QueueUrl: queueUrl,
             MaxNumberOfMessages: Math.min(10, mapping.batchSize),
-            WaitTimeSeconds: LONG_POLL_SECONDS,
+            WaitTimeSeconds: isShortPolling ? 0 : LONG_POLL_SECONDS,
             MessageSystemAttributeNames: ["All"],
             MessageAttributeNames: ["All"],
           }),
           { abortSignal: stopping.signal },
         );
         failures = 0;
+        if (isShortPolling && Messages.length === 0)
+          await pause(SHORT_POLL_EVERY_MS, stopping.signal);
         const untilMs = performance.now() + visibilityMs;
         const batches = isFifo
           ? [...Map.groupBy(Messages, groupOf)]
