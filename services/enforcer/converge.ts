@@ -216,7 +216,8 @@ export async function convergeOnce<Record, Actual, Change extends TargetChange>(
   });
   return {
     converged,
-    isInterrupted: applied.isInterrupted || planned.isPartial,
+    // The rest follows at once, unless the target takes nothing now.
+    isInterrupted: applied.isInterrupted || (planned.isPartial && applied.left === 0),
     hasLearnt: applied.quotasMet.size > 0,
   };
 }
@@ -263,7 +264,7 @@ const leavesPlaces = ({
 }: {
   readonly read: Candidates;
   readonly shown: Pick<TargetPlan<never, never>, "free">;
-}) => read.unread.some((family) => shown.free[family] > 0);
+}) => read.count < MOST_READ && read.unread.some((family) => shown.free[family] > 0);
 
 /**
  * Blocks that hold a place but are not among the strongest that were read: they are compared all the
